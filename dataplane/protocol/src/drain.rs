@@ -1,0 +1,84 @@
+//! What a draining node reports; the operator reads it.
+
+use crate::id::Incarnation;
+use serde::{Deserialize, Serialize};
+
+/// Where a node stands between serving and gone. Only ever moves forward, except that a drain may
+/// be called off while Refusing or HandingOver.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainPhase {
+    /// Accepts everything.
+    #[default]
+    Serving,
+    /// Accepts nothing new; told its clients.
+    Refusing,
+    /// Its live streams move to other nodes.
+    HandingOver,
+    /// Streams are gone; the last sockets leave.
+    Flushing,
+    /// Nothing is left.
+    Done,
+}
+
+impl DrainPhase {
+    /// The name in reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Refusing => "refusing",
+            Self::HandingOver => "handing_over",
+            Self::Flushing => "flushing",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// `POST /admin/drain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrainRequest {
+    /// How long live streams may take to finish or move, in milliseconds; the settings' if absent.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
+    /// A lower one than the last accepted is refused with STALE_EPOCH.
+    #[serde(default)]
+    pub epoch: u64,
+    /// `finish` (wait for answers until the deadline) or `continue` (move them at once).
+    #[serde(default)]
+    pub policy: Option<DrainPolicy>,
+}
+
+/// What a drain does with live streams first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainPolicy {
+    /// Let them end by themselves until the deadline, then `continue`.
+    #[default]
+    Finish,
+    /// Hand them over at once.
+    Continue,
+}
+
+/// `GET /admin/drain`: the one report of a node about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainReport {
+    /// The node's name.
+    pub node: String,
+    /// Its boot.
+    pub incarnation: Incarnation,
+    /// Where it stands.
+    pub phase: DrainPhase,
+    /// Of the last accepted drain.
+    pub epoch: u64,
+    /// Open sockets.
+    pub sessions: usize,
+    /// Live streams it owns.
+    pub streams: usize,
+    /// Milliseconds until the deadline, while draining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+}

@@ -1,0 +1,188 @@
+//! Every setting of a node. The operator writes this type, the data plane reads it: one strict
+//! YAML file, unknown keys refused. Durations are milliseconds and say so in their names.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! settings {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $default:expr,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+    };
+}
+
+settings!(
+    /// The whole file.
+    Settings {
+        /// Who may enter.
+        auth: Auth = Auth::default(),
+        /// How much.
+        limits: Limits = Limits::default(),
+        /// WebSockets and SSE.
+        socket: Socket = Socket::default(),
+        /// Live answers.
+        stream: Stream = Stream::default(),
+        /// Leases and takeovers.
+        ownership: Ownership = Ownership::default(),
+        /// Going away.
+        drain: Drain = Drain::default(),
+        /// The chat page at `GET /`.
+        page: Page = Page::default(),
+    }
+);
+
+settings!(
+    /// Tokens.
+    Auth {
+        /// Required `iss`, where set.
+        issuer: Option<String> = None,
+        /// Required `aud`, where set.
+        audience: Option<String> = None,
+        /// Origins a browser may come from; empty: any.
+        allowed_origins: Vec<String> = Vec::new(),
+        /// Accept `?token=`. URLs end up in logs: off by default.
+        token_in_query: bool = false,
+        /// Clock difference allowed at `exp` and `nbf`.
+        leeway_ms: u64 = 5_000,
+    }
+);
+
+settings!(
+    /// Bounds of one node and one user.
+    Limits {
+        /// Live streams this node owns; takeovers may exceed it by half.
+        streams: usize = 1_000,
+        /// Requests a minute and user.
+        requests_per_minute: u32 = 60,
+        /// Requests at once and user.
+        request_burst: u32 = 20,
+        /// Sockets a user.
+        sockets_per_user: usize = 20,
+        /// Live answers a user.
+        answers_per_user: usize = 20,
+        /// New sockets a second.
+        accepts_per_second: u32 = 200,
+        /// Resuming sockets a second, in their own bucket.
+        resumes_per_second: u32 = 1_000,
+        /// Of either bucket.
+        accept_burst: u32 = 1_000,
+        /// Messages followed on one socket.
+        follows_per_socket: usize = 256,
+    }
+);
+
+settings!(
+    /// WebSockets.
+    Socket {
+        /// Announced interval of the client's HEARTBEAT.
+        heartbeat_ms: u64 = 20_000,
+        /// Without any frame for this long: 1001.
+        idle_ms: u64 = 120_000,
+        /// Bytes queued for one socket; over it the follower waits and is re-read from the log.
+        queue_bytes: usize = 256 * 1024,
+        /// Bytes of one replay page.
+        page_bytes: usize = 256 * 1024,
+    }
+);
+
+settings!(
+    /// One live answer.
+    Stream {
+        /// Coalescing window; 0: every chunk at once.
+        coalesce_ms: u64 = 40,
+        /// First token.
+        first_token_ms: u64 = 30_000,
+        /// Silence of the upstream.
+        silence_ms: u64 = 60_000,
+        /// The whole answer, from its first acceptance across all takeovers.
+        total_ms: u64 = 300_000,
+        /// Silence after which followers are told `waiting`.
+        waiting_ms: u64 = 10_000,
+        /// Bytes held while the log is away; then the upstream is not read.
+        buffer_bytes: usize = 1024 * 1024,
+        /// Bytes of one answer; then it ends with finishReason `length`.
+        max_bytes: usize = 4 * 1024 * 1024,
+        /// Chunks of one answer; then it ends with finishReason `length`.
+        max_chunks: u64 = 100_000,
+        /// `onDisconnect: cancel` takes effect after this long without a follower.
+        abandoned_ms: u64 = 30_000,
+    }
+);
+
+settings!(
+    /// Leases and takeovers.
+    Ownership {
+        /// Life of a node's lease.
+        lease_ms: u64 = 5_000,
+        /// How often it is renewed.
+        renew_ms: u64 = 1_500,
+        /// How often orphans, cancel flags and followers are looked for.
+        look_ms: u64 = 500,
+        /// After a crash.
+        takeover: TakeoverPolicy = TakeoverPolicy::Continue,
+        /// Unclaimed for this long: sealed failed INTERRUPTED.
+        unclaimed_ms: u64 = 30_000,
+        /// Takeovers without a new chunk: sealed failed INTERRUPTED.
+        max_barren_takeovers: u32 = 3,
+    }
+);
+
+/// What happens to a live answer whose owner crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TakeoverPolicy {
+    /// From the last chunk on, where the provider can; else restart, fail after tools.
+    Continue,
+    /// From the start, with a RESET.
+    Restart,
+    /// End it as failed INTERRUPTED, the text so far is kept.
+    Fail,
+}
+
+settings!(
+    /// Going away.
+    Drain {
+        /// Of a drain that names none.
+        deadline_ms: u64 = 30_000,
+        /// Of SIGTERM.
+        sigterm_ms: u64 = 25_000,
+        /// After the drain began sockets are still upgraded this long, to be told GOAWAY.
+        linger_ms: u64 = 3_000,
+        /// Sockets told to move, a second.
+        goaways_per_second: u32 = 500,
+        /// A socket that ignored its slot is closed this long after it.
+        ignore_ms: u64 = 5_000,
+    }
+);
+
+settings!(
+    /// The chat page.
+    Page {
+        /// Serve it at `GET /`.
+        enabled: bool = false,
+    }
+);
+
+impl Settings {
+    /// The playground's: wide limits, tokens in the query, the page.
+    pub fn playground() -> Self {
+        Self {
+            auth: Auth { token_in_query: true, ..Auth::default() },
+            limits: Limits {
+                requests_per_minute: 6_000,
+                request_burst: 1_000,
+                sockets_per_user: 1_000,
+                answers_per_user: 1_000,
+                ..Limits::default()
+            },
+            ..Self::default()
+        }
+    }
+}
