@@ -1,0 +1,118 @@
+//! What one append writes: consecutive chunks of one epoch, never changed afterwards, shared by
+//! every reader in the process.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use protocol::{Chunk, Digest, Epoch, Index};
+use std::sync::{Arc, OnceLock};
+
+/// Most bytes of chunk content an owner puts into one batch.
+pub const MAX_BATCH_BYTES: usize = 64 * 1024;
+
+/// Consecutive chunks, appended together.
+#[derive(Debug)]
+pub struct Batch {
+    /// Epoch it was appended under.
+    pub epoch: Epoch,
+    /// Position of its first chunk.
+    pub first: Index,
+    /// When its owner made it.
+    pub at: Timestamp,
+    /// Digest of the log before it.
+    pub before: Digest,
+    /// Digest of the log up to its end.
+    pub after: Digest,
+    /// The chunks; never empty.
+    pub chunks: Vec<Chunk>,
+    /// Encoded once for each dialect by whoever sends it first; no engine reads these.
+    frames: [OnceLock<Bytes>; 2],
+}
+
+impl Batch {
+    /// Chunks that stand at `first` in a log whose digest was `before`.
+    pub fn new(
+        epoch: Epoch,
+        first: Index,
+        at: Timestamp,
+        before: Digest,
+        chunks: Vec<Chunk>,
+    ) -> Self {
+        let after = before.with_all(&chunks);
+        Self { epoch, first, at, before, after, chunks, frames: Default::default() }
+    }
+
+    /// The position after its last chunk.
+    pub fn end(&self) -> Index {
+        self.first.plus(self.chunks.len())
+    }
+
+    /// Bytes it counts for in pages and buffers.
+    pub fn weight(&self) -> usize {
+        self.chunks.iter().map(Chunk::weight).sum()
+    }
+
+    /// Digest of the log before `index`; `None` outside of this batch.
+    pub fn digest_before(&self, index: Index) -> Option<Digest> {
+        if index == self.first {
+            return Some(self.before);
+        }
+        if index == self.end() {
+            return Some(self.after);
+        }
+        let skip = (self.first..=self.end()).contains(&index).then(|| index.since(self.first))?;
+        self.chunks.get(..skip).map(|chunks| self.before.with_all(chunks))
+    }
+
+    /// The encoded form for one dialect (0 or 1), made by the first who asks.
+    pub fn frame(&self, dialect: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        match self.frames.get(dialect) {
+            Some(slot) => slot.get_or_init(|| encode(self)).clone(),
+            None => encode(self),
+        }
+    }
+
+    /// Whether both hold the same chunks at the same place.
+    pub fn same_bytes(&self, other: &Self) -> bool {
+        self.first == other.first && self.chunks == other.chunks
+    }
+}
+
+/// The part of a batch from some chunk on.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    batch: Arc<Batch>,
+    skip: usize,
+}
+
+impl Slice {
+    /// The batch from `index` on; `None` where nothing of it is left.
+    pub fn from(batch: Arc<Batch>, index: Index) -> Option<Self> {
+        let skip = index.since(batch.first);
+        (skip < batch.chunks.len()).then_some(Self { batch, skip })
+    }
+
+    /// The whole batch.
+    pub fn whole(batch: Arc<Batch>) -> Self {
+        Self { batch, skip: 0 }
+    }
+
+    /// Its batch.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Whether nothing was skipped.
+    pub fn is_whole(&self) -> bool {
+        self.skip == 0
+    }
+
+    /// Position of its first chunk.
+    pub fn first(&self) -> Index {
+        self.batch.first.plus(self.skip)
+    }
+
+    /// Its chunks.
+    pub fn chunks(&self) -> &[Chunk] {
+        self.batch.chunks.get(self.skip..).unwrap_or_default()
+    }
+}

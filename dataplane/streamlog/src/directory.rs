@@ -1,0 +1,159 @@
+//! Who lives, and who owns what: node leases, claims, marks.
+
+use crate::error::LogError;
+use crate::log::{Head, Opening, Owner};
+use async_trait::async_trait;
+use protocol::server_frame::TakeoverMode;
+use protocol::{Epoch, MessageId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a node says of itself with each renewal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStats {
+    /// Whether it takes new sockets and streams.
+    pub accepting: bool,
+    /// Open sockets.
+    pub sessions: usize,
+    /// Live streams it owns.
+    pub streams: usize,
+}
+
+/// A node as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Which boot of which node.
+    pub owner: Owner,
+    /// Whether its lease is alive by the store's clock.
+    pub alive: bool,
+    /// What it last said.
+    pub stats: NodeStats,
+}
+
+/// Answer to a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The store's run: another one means it came back without its memory.
+    pub run: Uuid,
+}
+
+/// What of the log a claim keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything.
+    Tail,
+    /// Nothing: the answer starts over, and every follower is told RESET.
+    Nothing,
+}
+
+/// A compare-and-set of the epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Which stream.
+    pub stream: MessageId,
+    /// The epoch it must have.
+    pub expected: Epoch,
+    /// What is kept.
+    pub keep: Keep,
+    /// How it goes on, told to followers.
+    pub mode: TakeoverMode,
+}
+
+/// A claim that succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// The stream right after the claim; its epoch is yours.
+    pub head: Head,
+    /// The whole request.
+    pub opening: Arc<Opening>,
+}
+
+/// Something asked of an owner through the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Stop the answer.
+    Cancel,
+    /// Take it from me: I am going away. The owner goes on until it is fenced.
+    HandOver,
+}
+
+/// Why a stream wants a new owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrphanCause {
+    /// Its owner's incarnation is dead.
+    Dead,
+    /// Its owner marked it.
+    HandOver,
+}
+
+/// A live stream that wants a new owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orphan {
+    /// Which stream.
+    pub stream: MessageId,
+    /// Its request.
+    pub opening: Arc<Opening>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who had it.
+    pub owner: Owner,
+    /// Why.
+    pub cause: OrphanCause,
+    /// For how long.
+    pub since: Duration,
+    /// Takeovers in a row, up to now, without a new chunk.
+    pub barren: u32,
+    /// Somebody asked to cancel.
+    pub cancel: bool,
+    /// Whether a tool was used: such an answer is never restarted.
+    pub used_tools: bool,
+}
+
+/// Node leases and ownership of streams. The store's clock decides who is dead.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Takes or renews the lease of an incarnation.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn renew(
+        &self,
+        owner: &Owner,
+        ttl: Duration,
+        stats: &NodeStats,
+    ) -> Result<Renewal, LogError>;
+
+    /// Gives the lease up at once: what it still owns is orphaned.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn release(&self, owner: &Owner) -> Result<(), LogError>;
+
+    /// Every node with a lease, and those whose lease ended lately.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, LogError>;
+
+    /// Makes `by` the owner under the next epoch, if the epoch is the expected one and the stream is
+    /// live; in the same step shortens the log to what is kept.
+    ///
+    /// # Errors
+    /// `Fenced` where somebody else was first, `Sealed`, `NotFound`, `Unavailable`.
+    async fn claim(&self, claim: &Claim, by: &Owner) -> Result<Claimed, LogError>;
+
+    /// Sets a mark, from any node, as often as you like.
+    ///
+    /// # Errors
+    /// `Sealed` where it is too late, `NotFound`, `Unavailable`.
+    async fn mark(&self, stream: MessageId, mark: Mark) -> Result<(), LogError>;
+
+    /// Live streams that want a new owner, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError>;
+}

@@ -1,0 +1,54 @@
+//! How long a node's own lease is certainly alive, by its own monotonic clock.
+
+use crate::clock::Clock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A node may serve a live stream from its own memory only while this says so (invariant 2b).
+/// Counted from before the renewal was sent, so that no delay of the answer can stretch it.
+#[derive(Debug)]
+pub struct Lease {
+    clock: Clock,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    until: Instant,
+    generation: u64,
+}
+
+impl Lease {
+    /// Not held yet.
+    pub fn new(clock: Clock) -> Self {
+        let held = Mutex::new(Held { until: clock.now(), generation: 0 });
+        Self { clock, held }
+    }
+
+    /// The store acknowledged a renewal that was sent at `sent` for `ttl`. After a lapse a new
+    /// generation begins: what was owned before must be confirmed again.
+    pub fn renewed(&self, sent: Instant, ttl: Duration) {
+        let now = self.clock.now();
+        let mut held = self.lock();
+        if now >= held.until {
+            held.generation += 1;
+        }
+        held.until = held.until.max(sent + ttl);
+    }
+
+    /// Given up: nothing is certain any more.
+    pub fn released(&self) {
+        self.lock().until = self.clock.now();
+    }
+
+    /// The generation in which the lease is certainly alive now.
+    pub fn certain(&self) -> Option<u64> {
+        let held = self.lock();
+        (self.clock.now() < held.until).then_some(held.generation)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

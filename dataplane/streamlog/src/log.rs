@@ -1,0 +1,278 @@
+//! The log itself: what a stream is, and what an engine must do.
+
+use crate::batch::Batch;
+use crate::error::LogError;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use protocol::server_frame::{ResetReason, TakeoverMode};
+use protocol::{
+    ChatOptions, ConversationId, Digest, Epoch, Incarnation, Index, MessageId, NodeName,
+    OnDisconnect, RequestId, Seal, UserId,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// One boot of a node: who may append.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// For people.
+    pub node: NodeName,
+    /// The identity.
+    pub incarnation: Incarnation,
+}
+
+/// One earlier message of a conversation, sent upstream as context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// Everything a stream is opened with: a successor finds the whole request here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The answer's id: the stream's name.
+    pub message: MessageId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The message it answers.
+    pub user_message: MessageId,
+    /// The client's own id.
+    pub request_id: Option<RequestId>,
+    /// What the user said.
+    pub content: String,
+    /// What the model gets.
+    pub options: ChatOptions,
+    /// What happens when nobody follows.
+    pub on_disconnect: OnDisconnect,
+    /// Earlier messages, oldest first.
+    pub context: Vec<Turn>,
+    /// First acceptance: every bound counts from here, across takeovers.
+    pub started_at: Timestamp,
+}
+
+/// Answer to [`StreamLog::open`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// The stream is yours, under this epoch.
+    Yours(Epoch),
+    /// It exists; follow it.
+    Exists(Owner, Arc<Opening>),
+}
+
+/// A claim that shortened the log, or found another run of the store. Kept until a later one has a
+/// smaller or equal `keep`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The claim's epoch.
+    pub epoch: Epoch,
+    /// Indexes ≥ this were void from then on.
+    pub keep: Index,
+    /// Why.
+    pub reason: ResetReason,
+}
+
+/// How the current owner came to own the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// First index of this owner.
+    pub from: Index,
+    /// How it goes on.
+    pub mode: TakeoverMode,
+}
+
+/// What is true of a stream at one moment, read in one atomic step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Current ownership generation.
+    pub epoch: Epoch,
+    /// First kept index: 0, or the tail once the text is gone.
+    pub first: Index,
+    /// First unwritten index.
+    pub tail: Index,
+    /// Digest of the whole log.
+    pub digest: Digest,
+    /// The terminal record.
+    pub seal: Option<Arc<Seal>>,
+    /// Claims that made cursors invalid, oldest first.
+    pub cuts: Arc<[Cut]>,
+    /// The last takeover; `None` under the first owner.
+    pub taken_over: Option<TakenOver>,
+    /// Somebody asked to cancel.
+    pub cancel: bool,
+}
+
+impl Head {
+    /// A stream that was just opened.
+    pub fn opened(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            first: Index::ZERO,
+            tail: Index::ZERO,
+            digest: Digest::EMPTY,
+            seal: None,
+            cuts: Arc::new([]),
+            taken_over: None,
+            cancel: false,
+        }
+    }
+}
+
+/// One atomic read.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// What the stream was opened with.
+    pub opening: Arc<Opening>,
+    /// The stream at the moment of the read.
+    pub head: Head,
+    /// The index that was asked for.
+    pub from: Index,
+    /// Digest of the log before `from`; `None` where `from` is beyond the tail or trimmed.
+    pub before: Option<Digest>,
+    /// Whole batches that overlap `from..`, contiguous; the first may begin before `from`.
+    pub batches: Vec<Arc<Batch>>,
+}
+
+/// The watch was closed by its engine: attach again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchClosed;
+
+/// Wake-ups of one stream. They carry no data: they may come late, together or for nothing, and a
+/// follower must survive a lost one.
+#[derive(Debug)]
+pub struct TailWatch {
+    version: watch::Receiver<u64>,
+    /// A second source, where a stream may be read from two places.
+    other: Option<watch::Receiver<u64>>,
+    /// Wake-ups swallowed by the chaos decorator.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) lossy: Option<crate::chaos::Loss>,
+}
+
+impl TailWatch {
+    /// Wakes whenever the counter changes after this call.
+    pub fn new(mut version: watch::Receiver<u64>) -> Self {
+        version.mark_unchanged();
+        Self {
+            version,
+            other: None,
+            #[cfg(any(test, feature = "testing"))]
+            lossy: None,
+        }
+    }
+
+    /// Wakes for this counter as well.
+    #[must_use]
+    pub fn also(mut self, mut other: watch::Receiver<u64>) -> Self {
+        other.mark_unchanged();
+        self.other = Some(other);
+        self
+    }
+
+    /// Waits for the next change since the last call.
+    ///
+    /// # Errors
+    /// [`WatchClosed`] when the engine let go of the stream.
+    pub async fn changed(&mut self) -> Result<(), WatchClosed> {
+        loop {
+            match &mut self.other {
+                None => self.version.changed().await,
+                Some(other) => tokio::select! {
+                    changed = self.version.changed() => changed,
+                    changed = other.changed() => changed,
+                },
+            }
+            .map_err(|_| WatchClosed)?;
+            #[cfg(any(test, feature = "testing"))]
+            if self.lossy.as_mut().is_some_and(crate::chaos::Loss::swallows) {
+                continue;
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// What an engine promises beyond the contract of [`StreamLog`]; the conformance suite tests every
+/// claim and prints every one that is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarantees {
+    /// `attach` reads and subscribes in one atomic step.
+    pub atomic_attach: bool,
+    /// What was acknowledged survives a crash of the store.
+    pub durable: bool,
+}
+
+/// Answer to a successful append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Somebody asked to cancel.
+    pub cancel: bool,
+}
+
+/// An append-only log of chunks for each stream, with one fenced writer.
+///
+/// The tail is the first unwritten index. Every method is atomic. `Unavailable` means "may have
+/// happened or not": all writes can be repeated with the same arguments.
+#[async_trait]
+pub trait StreamLog: Send + Sync + 'static {
+    /// Creates the stream. Exactly one incarnation ever gets [`Opened::Yours`] (its own repeat gets
+    /// it again); everybody else gets [`Opened::Exists`].
+    async fn open(&self, opening: Arc<Opening>, owner: &Owner) -> Result<Opened, LogError>;
+
+    /// Appends if `batch.epoch` and `owner` are the stream's and the log ends at `batch.first`.
+    /// The same batch again is acknowledged again.
+    ///
+    /// # Errors
+    /// `Fenced`, `Gap`, `Sealed`, `NotFound`, `Unavailable`.
+    async fn append(
+        &self,
+        stream: MessageId,
+        owner: &Owner,
+        batch: Arc<Batch>,
+    ) -> Result<Appended, LogError>;
+
+    /// Writes the terminal record if `epoch` and `owner` are the stream's. Once; the same seal
+    /// again by the same owner is acknowledged again.
+    ///
+    /// # Errors
+    /// `Fenced`, `Sealed`, `NotFound`, `Unavailable`.
+    async fn seal(
+        &self,
+        stream: MessageId,
+        owner: &Owner,
+        epoch: Epoch,
+        seal: Arc<Seal>,
+    ) -> Result<(), LogError>;
+
+    /// Reads from `from`, about `limit` bytes and at least one batch where there is one.
+    /// `from` beyond the tail is no error: `before` is `None` then.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError>;
+
+    /// As `read`, and a watch that wakes for every change after that read.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    async fn attach(
+        &self,
+        stream: MessageId,
+        from: Index,
+        limit: usize,
+    ) -> Result<(Page, TailWatch), LogError>;
+
+    /// Forgets the text before `before` (whole batches only). Only of a sealed stream.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    async fn trim(&self, stream: MessageId, before: Index) -> Result<(), LogError>;
+
+    /// What this engine promises.
+    fn guarantees(&self) -> Guarantees;
+}

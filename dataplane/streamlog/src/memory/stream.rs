@@ -1,0 +1,201 @@
+//! One stored stream: the rules of append, seal, claim and trim, without locks or clocks.
+
+use crate::batch::Batch;
+use crate::bugs::{self, Bug};
+use crate::directory::{Claim, Keep};
+use crate::error::LogError;
+use crate::log::{Appended, Cut, Head, Opening, Owner, Page, TailWatch, TakenOver};
+use protocol::server_frame::ResetReason;
+use protocol::{ChunkType, Digest, Epoch, Index, Seal};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub(super) struct Stored {
+    pub(super) opening: Arc<Opening>,
+    pub(super) owner: Owner,
+    pub(super) hand_over: Option<Instant>,
+    pub(super) barren: u32,
+    pub(super) used_tools: bool,
+    head: Head,
+    batches: Vec<Arc<Batch>>,
+    sealed_at: Option<Instant>,
+    version: watch::Sender<u64>,
+}
+
+impl Stored {
+    pub(super) fn new(opening: Arc<Opening>, owner: Owner) -> Self {
+        Self {
+            opening,
+            owner,
+            hand_over: None,
+            barren: 0,
+            used_tools: false,
+            head: Head::opened(Epoch::FIRST),
+            batches: Vec::new(),
+            sealed_at: None,
+            version: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(super) fn sealed_for(&self, now: Instant) -> Option<Duration> {
+        self.sealed_at.map(|at| now.saturating_duration_since(at))
+    }
+
+    fn wake(&self) {
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    fn fence(&self, owner: &Owner, epoch: Epoch) -> Result<(), LogError> {
+        let mine = self.head.epoch == epoch && self.owner == *owner;
+        if mine || bugs::active(Bug::NoFence) {
+            return Ok(());
+        }
+        Err(LogError::Fenced { epoch: self.head.epoch })
+    }
+
+    pub(super) fn append(
+        &mut self,
+        owner: &Owner,
+        batch: Arc<Batch>,
+    ) -> Result<Appended, LogError> {
+        self.fence(owner, batch.epoch)?;
+        let done = Appended { cancel: self.head.cancel };
+        if self.repeats(&batch) {
+            return Ok(done);
+        }
+        if self.head.seal.is_some() {
+            return Err(LogError::Sealed);
+        }
+        if batch.first != self.head.tail || batch.before != self.head.digest {
+            return Err(LogError::Gap { tail: self.head.tail });
+        }
+        self.head.tail = batch.end();
+        self.head.digest = batch.after;
+        self.barren = 0;
+        self.used_tools |= batch.chunks.iter().any(|chunk| chunk.kind == ChunkType::ToolUse);
+        self.batches.push(batch);
+        self.wake();
+        Ok(done)
+    }
+
+    /// The same bytes at the same place, acknowledged before: a repeat after a lost answer.
+    fn repeats(&self, batch: &Batch) -> bool {
+        let at = self.position(batch.first);
+        batch.first < self.head.tail
+            && self.batches.get(at).is_some_and(|stored| stored.same_bytes(batch))
+    }
+
+    pub(super) fn seal(
+        &mut self,
+        owner: &Owner,
+        epoch: Epoch,
+        seal: Arc<Seal>,
+        now: Instant,
+    ) -> Result<(), LogError> {
+        self.fence(owner, epoch)?;
+        if let Some(written) = &self.head.seal {
+            return if *written == seal { Ok(()) } else { Err(LogError::Sealed) };
+        }
+        self.head.seal = Some(seal);
+        self.sealed_at = Some(now);
+        self.wake();
+        Ok(())
+    }
+
+    pub(super) fn claim(&mut self, claim: &Claim, by: &Owner) -> Result<(), LogError> {
+        let repeated = self.head.epoch == claim.expected.next() && self.owner == *by;
+        if self.head.seal.is_some() {
+            return Err(LogError::Sealed);
+        }
+        if self.head.epoch != claim.expected && !repeated {
+            return Err(LogError::Fenced { epoch: self.head.epoch });
+        }
+        if !repeated {
+            self.head.epoch = claim.expected.next();
+            self.owner = by.clone();
+            self.hand_over = None;
+            self.barren += 1;
+            if claim.keep == Keep::Nothing {
+                self.restart();
+            }
+            self.head.taken_over = Some(TakenOver { from: self.head.tail, mode: claim.mode });
+            self.wake();
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) {
+        if self.head.tail > Index::ZERO {
+            // A cut at 0 makes every earlier pair redundant.
+            let cut =
+                Cut { epoch: self.head.epoch, keep: Index::ZERO, reason: ResetReason::Restarted };
+            self.head.cuts = Arc::new([cut]);
+        }
+        self.batches.clear();
+        self.head.tail = Index::ZERO;
+        self.head.digest = Digest::EMPTY;
+    }
+
+    pub(super) fn cancel(&mut self) -> Result<(), LogError> {
+        if self.head.seal.is_some() {
+            return Err(LogError::Sealed);
+        }
+        if !self.head.cancel {
+            self.head.cancel = true;
+            self.wake();
+        }
+        Ok(())
+    }
+
+    pub(super) fn trim(&mut self, before: Index) {
+        if self.head.seal.is_none() {
+            return;
+        }
+        self.batches.retain(|batch| batch.end() > before);
+        self.head.first = self.batches.first().map_or(self.head.tail, |batch| batch.first);
+    }
+
+    /// Which batch holds `index`, or would.
+    fn position(&self, index: Index) -> usize {
+        self.batches.partition_point(|batch| batch.end() <= index)
+    }
+
+    pub(super) fn page(&self, from: Index, limit: usize) -> Page {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        for batch in self.batches.get(self.position(from)..).unwrap_or_default() {
+            if bytes >= limit {
+                break;
+            }
+            bytes += batch.weight();
+            batches.push(batch.clone());
+        }
+        Page {
+            opening: self.opening.clone(),
+            head: self.head.clone(),
+            from,
+            before: self.digest_before(from),
+            batches,
+        }
+    }
+
+    fn digest_before(&self, from: Index) -> Option<Digest> {
+        if from == self.head.tail {
+            return Some(self.head.digest);
+        }
+        if from == Index::ZERO {
+            return Some(Digest::EMPTY);
+        }
+        self.batches.get(self.position(from)).and_then(|batch| batch.digest_before(from))
+    }
+
+    pub(super) fn watch(&self) -> TailWatch {
+        TailWatch::new(self.version.subscribe())
+    }
+}
