@@ -1,1 +1,28 @@
-//! placeholder
+//! The data plane: one node that streams answers and never loses one.
+//!
+//! ```text
+//!  client      ┌────────┐ Input ┌─────────┐ accept ┌────────┐ append ┌───────────┐
+//!  frames ───▶ │ socket │ ────▶ │ session │ ─────▶ │ stream │ ─────▶ │ streamlog │
+//!         ◀─── │        │ ◀──── │ machine │        │ 1 task │ ◀─ upstream        │
+//!              └────────┘ Output└─────────┘        └────────┘        └─────┬─────┘
+//!                   ▲                ▲      Follower (catch-up, then tail)  │
+//!                   └────────────────┴──────────────────────────────────────┘
+//! ```
+//! The one arrow from `stream` back to `session` is "accepted" or "refused"; no chunk travels on it.
+//! Reading order: [`node`] → [`socket`] → [`session`] → [`stream`] → [`upstream`] → [`admit`] →
+//! [`api`] → [`drain`] → [`admin`] → [`metrics`] → [`telemetry`] → [`playground`].
+
+pub mod admin;
+pub mod admit;
+pub mod api;
+pub mod drain;
+pub mod metrics;
+pub mod node;
+pub mod playground;
+pub mod session;
+pub mod socket;
+pub mod stream;
+pub mod telemetry;
+pub mod upstream;
+
+pub use node::{Node, NodeConfig, RunningNode};

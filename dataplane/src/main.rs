@@ -1,2 +1,3 @@
-//! x
+//! The `dataplane` binary.
+
 fn main() {}

@@ -1,0 +1,158 @@
+//! The composition root: settings and engines in, a running node out.
+
+use crate::admit::{Admit, Keys};
+use crate::drain::Drain;
+use crate::metrics::Metrics;
+use crate::socket::Sockets;
+use crate::stream::Streams;
+use crate::upstream::Upstream;
+use crate::{admin, api, stream};
+use protocol::{MessageId, Settings, UserId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use streamlog::{
+    Bus, Clock, Cursor, Directory, Follower, Ids, Lease, Owner, Registry, StreamLog, Tiered,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The engines of one incarnation.
+#[derive(Clone)]
+pub struct Engines {
+    /// The shared log.
+    pub log: Arc<dyn StreamLog>,
+    /// Leases and claims.
+    pub directory: Arc<dyn Directory>,
+    /// Facts with a time to live.
+    pub registry: Arc<dyn Registry>,
+    /// Hints between nodes.
+    pub bus: Arc<dyn Bus>,
+}
+
+/// Everything a node is started with.
+pub struct NodeConfig {
+    /// Which boot of which node.
+    pub owner: Owner,
+    /// All settings.
+    pub settings: Settings,
+    /// All secrets.
+    pub keys: Keys,
+    /// The engines.
+    pub engines: Engines,
+    /// The AI provider.
+    pub upstream: Arc<dyn Upstream>,
+    /// Time.
+    pub clock: Clock,
+    /// Ids and chance.
+    pub ids: Ids,
+}
+
+/// What every part of a node shares.
+pub struct Node {
+    /// Which boot of which node.
+    pub owner: Owner,
+    /// All settings.
+    pub settings: Settings,
+    /// Time.
+    pub clock: Clock,
+    /// Ids and chance.
+    pub ids: Ids,
+    /// This node's memory over the shared log: what owners write and followers read.
+    pub log: Arc<Tiered>,
+    /// Leases and claims.
+    pub directory: Arc<dyn Directory>,
+    /// Facts with a time to live.
+    pub registry: Arc<dyn Registry>,
+    /// Hints between nodes.
+    pub bus: Arc<dyn Bus>,
+    /// How long this node is certainly alive.
+    pub lease: Arc<Lease>,
+    /// The AI provider.
+    pub upstream: Arc<dyn Upstream>,
+    /// Who may enter.
+    pub admit: Admit,
+    /// Open sockets.
+    pub sockets: Sockets,
+    /// Live streams this node owns.
+    pub streams: Streams,
+    /// Where the node stands between serving and gone.
+    pub drain: Drain,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Every task of the node; nothing is detached.
+    pub tasks: TaskTracker,
+    /// Ends every task.
+    pub stop: CancellationToken,
+}
+
+impl Node {
+    /// Puts a node together; nothing runs yet.
+    pub fn new(config: NodeConfig) -> Arc<Self> {
+        let lease = Arc::new(Lease::new(config.clock.clone()));
+        Arc::new(Self {
+            log: Arc::new(Tiered::new(config.engines.log, lease.clone())),
+            directory: config.engines.directory,
+            registry: config.engines.registry,
+            bus: config.engines.bus,
+            lease,
+            upstream: config.upstream,
+            admit: Admit::new(&config.settings, config.keys, config.clock.clone()),
+            sockets: Sockets::default(),
+            streams: Streams::new(config.settings.limits.streams),
+            drain: Drain::default(),
+            metrics: Metrics::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            owner: config.owner,
+            settings: config.settings,
+            clock: config.clock,
+            ids: config.ids,
+        })
+    }
+
+    /// Follows a message for a user, here or on any other node: the one way to read an answer.
+    pub fn follow(&self, user: &UserId, message: MessageId, cursor: Cursor) -> Follower {
+        let log: Arc<dyn StreamLog> = self.log.clone();
+        streamlog::follow(log, message, user.clone(), cursor, self.settings.socket.page_bytes)
+    }
+
+    /// Starts the node's own tasks and serves both ports until [`Node::stop`].
+    ///
+    /// # Errors
+    /// When a listener has no address.
+    pub fn serve(
+        self: &Arc<Self>,
+        data: TcpListener,
+        admin_port: TcpListener,
+    ) -> std::io::Result<RunningNode> {
+        let addresses = (data.local_addr()?, admin_port.local_addr()?);
+        self.tasks.spawn(stream::lease::keep(self.clone()));
+        self.tasks.spawn(stream::takeover::watch(self.clone()));
+        self.tasks.spawn(crate::socket::sweep(self.clone()));
+        self.serve_http(data, api::router(self.clone()));
+        self.serve_http(admin_port, admin::router(self.clone()));
+        Ok(RunningNode { node: self.clone(), data: addresses.0, admin: addresses.1 })
+    }
+
+    fn serve_http(self: &Arc<Self>, listener: TcpListener, router: axum::Router) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let server = axum::serve(listener, router);
+            tokio::select! {
+                _ = server => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// A node that serves.
+pub struct RunningNode {
+    /// Its parts.
+    pub node: Arc<Node>,
+    /// Address of the data port.
+    pub data: SocketAddr,
+    /// Address of the admin port.
+    pub admin: SocketAddr,
+}

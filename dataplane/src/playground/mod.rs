@@ -1,0 +1,1 @@
+//! The embedded playground (protocol section 7).

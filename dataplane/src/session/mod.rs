@@ -1,0 +1,1 @@
+//! A session: the pure machine that decides what a socket is told.

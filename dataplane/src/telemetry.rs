@@ -1,0 +1,1 @@
+//! Logs: JSON lines with trace ids, no content, no token.
