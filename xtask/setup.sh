@@ -1,0 +1,81 @@
+#!/bin/sh
+# Finds what a build needs and this machine lacks. Silent when nothing is missing.
+# As root on Debian or Ubuntu it installs; elsewhere it prints the one line to run, and exits 1.
+#
+#   setup.sh        what `make dev` needs
+#   setup.sh test   also the formatter and the linter
+set -eu
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# A compiler that finds its headers and its linker. Rust links with it, and aws-lc-sys compiles C and
+# assembly with it (its own cc builder: neither cmake nor pkg-config nor perl is used).
+c_compiler_works() {
+    command -v cc >/dev/null 2>&1 || return 1
+    printf '#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n' |
+        cc -x c - -o /dev/null 2>/dev/null
+}
+
+# Cargo brings its own TLS and the system brings the certificates.
+certificates_are_there() {
+    [ -n "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}${CARGO_HTTP_CAINFO:-}" ] ||
+        [ -e /etc/ssl/certs/ca-certificates.crt ] || ! command -v apt-get >/dev/null 2>&1
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+    say 'cargo is missing. Install Rust with https://rustup.rs and open a new shell.'
+    exit 1
+fi
+
+if [ "${1:-}" = test ]; then
+    components=
+    cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt"
+    cargo clippy --version >/dev/null 2>&1 || components="$components clippy"
+    if [ -n "$components" ]; then
+        if ! command -v rustup >/dev/null 2>&1; then
+            say "missing:$components. Install them the way Rust was installed here."
+            exit 1
+        fi
+        say "adding to the Rust toolchain:$components"
+        # shellcheck disable=SC2086  # A list of words.
+        rustup component add $components >&2
+    fi
+fi
+
+packages=
+c_compiler_works || packages="$packages gcc libc6-dev"
+certificates_are_there || packages="$packages ca-certificates"
+[ -n "$packages" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    say 'a working C compiler (`cc`) is missing. Install one, for example:'
+    printf '  %s\n' 'xcode-select --install   (macOS)' 'dnf install gcc glibc-devel   (Fedora)' >&2
+    exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    say 'something is missing. Run this once, then try again:'
+    printf '  sudo apt-get install -y --no-install-recommends%s\n' "$packages" >&2
+    exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+quietly() {
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        say "failed: $*"
+        exit 1
+    fi
+}
+say "missing:$packages"
+say 'apt-get update …'
+quietly apt-get update -q
+say "apt-get install$packages …"
+# shellcheck disable=SC2086  # A list of words.
+quietly apt-get install -q -y --no-install-recommends $packages
+if ! c_compiler_works; then
+    say '`cc` still does not work. Try: echo "int main(void){return 0;}" | cc -x c - -o /dev/null'
+    exit 1
+fi
+say 'done'

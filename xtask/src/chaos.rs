@@ -1,0 +1,52 @@
+//! `cargo xtask chaos`: a playground of its own on a free port, and `chatctl chaos` against it.
+
+use crate::playground::{Options, Playground};
+use crate::process::{Group, Stop, cargo, foreground};
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Answers to run through kills, pauses and drains
+    #[arg(long, default_value_t = 1_000)]
+    answers: u64,
+    /// Chooses what happens when; the same seed makes the same plan
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the result into this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Succeeds when every answer arrived complete, once and in order.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let stop = Stop::install()?;
+    foreground(cargo().args(["build", "--workspace", "--bin", "dataplane", "--bin", "chatctl"]))?;
+    let binaries = binaries()?;
+    let options = Options {
+        binary: &binaries.join("dataplane"),
+        nodes: 3,
+        coalesce_ms: None,
+        log: binaries.join("chaos.log"),
+    };
+    let playground = Playground::start(options, &stop)?;
+    eprintln!("chaos: playground at {}", playground.url());
+    let mut command = Command::new(binaries.join("chatctl"));
+    command.args(["chaos", "--url", &playground.url()]);
+    command.args(["--answers", &args.answers.to_string(), "--seed", &args.seed.to_string()]);
+    if let Some(report) = &args.report {
+        command.arg("--report").arg(report);
+    }
+    let status = Group::spawn("chatctl", &mut command)?.wait(&stop)?;
+    if status.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(playground.with_log(anyhow::anyhow!("chatctl chaos: {status}")))
+}
+
+/// The folder of the debug binaries: where this one is.
+fn binaries() -> Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    me.parent().map(Path::to_owned).context("this program has no folder")
+}

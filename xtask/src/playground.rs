@@ -1,0 +1,179 @@
+//! The playground as a child: started on a free port, asked over `/dev`, ended with its guard.
+
+use crate::process::{Group, LOOK, Stop, now};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// A playground that does not answer by then is broken.
+const READY: Duration = Duration::from_secs(30);
+/// Of one `/dev` request.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Lines of the log shown after a failure.
+const LOG_LINES: usize = 20;
+
+/// How to start one.
+pub(crate) struct Options<'a> {
+    /// The `dataplane` binary.
+    pub(crate) binary: &'a Path,
+    /// Nodes in it.
+    pub(crate) nodes: usize,
+    /// `CHAT_COALESCE_MS`; `None`: the default.
+    pub(crate) coalesce_ms: Option<u64>,
+    /// Where its output goes.
+    pub(crate) log: PathBuf,
+}
+
+/// A running playground.
+pub(crate) struct Playground {
+    group: Group,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+/// What is needed of one of `GET /dev/nodes`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node {
+    pub(crate) ws_url: String,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+}
+
+impl Playground {
+    /// Starts it and waits until `/dev/nodes` answers.
+    pub(crate) fn start(options: Options<'_>, stop: &Stop) -> Result<Self> {
+        let port = free_port()?;
+        if let Some(folder) = options.log.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let out = File::create(&options.log)
+            .with_context(|| format!("creating {}", options.log.display()))?;
+        let mut command = Command::new(options.binary);
+        command.arg("playground").stdout(out.try_clone()?).stderr(out);
+        command.env("CHAT_DEV_PORT", port.to_string());
+        command.env("CHAT_DEV_NODES", options.nodes.to_string());
+        if let Some(window) = options.coalesce_ms {
+            command.env("CHAT_COALESCE_MS", window.to_string());
+        }
+        let group = Group::spawn("the playground", &mut command)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut playground = Self { group, address, log: options.log };
+        playground.ready(stop).map_err(|error| playground.with_log(error))?;
+        Ok(playground)
+    }
+
+    fn ready(&mut self, stop: &Stop) -> Result<()> {
+        let deadline = now() + READY;
+        loop {
+            self.group.must_run()?;
+            match self.nodes() {
+                Ok(nodes) if !nodes.is_empty() => return Ok(()),
+                answer if now() >= deadline => {
+                    let why = answer.err().map_or_else(|| "no nodes".to_owned(), |e| e.to_string());
+                    bail!("the playground did not get ready within {READY:?}: {why}");
+                }
+                _ => stop.sleep(LOOK)?,
+            }
+        }
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.group.pid()
+    }
+
+    /// `GET /dev/nodes`.
+    pub(crate) fn nodes(&self) -> Result<Vec<Node>> {
+        get(self.address, "/dev/nodes")
+    }
+
+    /// A JWT for `user`.
+    pub(crate) fn token(&self, user: &str) -> Result<String> {
+        let token: Token = get(self.address, &format!("/dev/token?user={user}"))?;
+        Ok(token.token)
+    }
+
+    /// The error with the end of the log, which says why.
+    pub(crate) fn with_log(&self, error: anyhow::Error) -> anyhow::Error {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
+        error.context(format!("the playground's log, {}, ends with:\n  {tail}", self.log.display()))
+    }
+}
+
+/// A port nobody listens on now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// One GET. HTTP/1.0: the body ends with the connection and is never chunked.
+fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("GET {path}"))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("GET {path}"))?;
+    let text = String::from_utf8(answer).with_context(|| format!("GET {path}"))?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        bail!("GET {path}: {status}");
+    }
+    serde_json::from_str(body).with_context(|| format!("GET {path}: unexpected body"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve_once(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut seen = [0; 1024];
+            let _ = stream.read(&mut seen).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn a_body_is_read_and_a_refusal_is_an_error() {
+        let at = serve_once("HTTP/1.0 200 OK\r\nX: y\r\n\r\n[{\"wsUrl\":\"ws://a/b\",\"x\":1}]");
+        let nodes: Vec<Node> = get(at, "/dev/nodes").unwrap();
+        assert_eq!(nodes[0].ws_url, "ws://a/b");
+        let at = serve_once("HTTP/1.1 404 Not Found\r\n\r\n{}");
+        let refused = get::<Vec<Node>>(at, "/dev/nodes").err().unwrap().to_string();
+        assert_eq!(refused, "GET /dev/nodes: HTTP/1.1 404 Not Found");
+    }
+
+    #[test]
+    fn a_playground_that_dies_at_once_shows_its_log() {
+        // `sh playground` says that there is no such file, and exits.
+        let log = std::env::temp_dir().join(format!("xtask-{}.log", std::process::id()));
+        let options =
+            Options { binary: Path::new("sh"), nodes: 1, coalesce_ms: None, log: log.clone() };
+        let error = Playground::start(options, &Stop::default()).err().unwrap();
+        std::fs::remove_file(&log).unwrap();
+        let text = format!("{error:#}");
+        assert!(text.contains("No such file") && text.contains("ended by itself"), "{text}");
+    }
+}
