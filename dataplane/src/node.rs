@@ -5,11 +5,12 @@ use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
 use crate::stream::Streams;
+use crate::stream::contact::Contact;
 use crate::upstream::Upstream;
 use crate::{admin, api, stream};
 use protocol::{MessageId, Settings, UserId};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use streamlog::{
     Bus, Clock, Cursor, Directory, Follower, Ids, Lease, Owner, Registry, StreamLog, Tiered,
 };
@@ -68,6 +69,9 @@ pub struct Node {
     pub bus: Arc<dyn Bus>,
     /// How long this node is certainly alive.
     pub lease: Arc<Lease>,
+    /// When this node was put together: zero of every coalescing window.
+    pub started: tokio::time::Instant,
+    contact: Mutex<Contact>,
     /// The AI provider.
     pub upstream: Arc<dyn Upstream>,
     /// Who may enter.
@@ -96,6 +100,8 @@ impl Node {
             registry: config.engines.registry,
             bus: config.engines.bus,
             lease,
+            started: config.clock.now(),
+            contact: Mutex::default(),
             upstream: config.upstream,
             admit: Admit::new(&config.settings, config.keys, config.clock.clone()),
             sockets: Sockets::default(),
@@ -109,6 +115,11 @@ impl Node {
             clock: config.clock,
             ids: config.ids,
         })
+    }
+
+    /// Contact with the store, as the lease renewals tell it.
+    pub fn contact(&self) -> MutexGuard<'_, Contact> {
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows a message for a user, here or on any other node: the one way to read an answer.
@@ -129,6 +140,7 @@ impl Node {
         let addresses = (data.local_addr()?, admin_port.local_addr()?);
         self.tasks.spawn(stream::lease::keep(self.clone()));
         self.tasks.spawn(stream::takeover::watch(self.clone()));
+        self.tasks.spawn(stream::hints::listen(self.clone()));
         self.tasks.spawn(crate::socket::sweep(self.clone()));
         self.serve_http(data, api::router(self.clone()));
         self.serve_http(admin_port, admin::router(self.clone()));

@@ -1,6 +1,7 @@
 //! Who may enter: tokens, tickets, resume tokens, rates.
 
 pub mod credentials;
+pub mod rate;
 
 use protocol::{ErrorCode, SessionId, Settings, UserId};
 use std::time::Duration;

@@ -33,6 +33,11 @@ impl SocketHandle {
         0
     }
 
+    /// Whether it speaks v1.
+    pub fn understands_goaway(&self) -> bool {
+        true
+    }
+
     /// Tells its task something, soon.
     pub fn tell(&self, control: Control) {
         let _ = control;

@@ -90,6 +90,14 @@ impl Tiered {
         Ok(batches)
     }
 
+    /// The stream as the shared log has it, never as this memory has it: marks and epoch included.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable` of the inner log.
+    pub async fn shared_head(&self, stream: MessageId) -> Result<Head, LogError> {
+        Ok(self.inner.read(stream, Index(u64::MAX), 0).await?.head)
+    }
+
     /// Lets go of a stream: sealed here, or lost to another node.
     pub fn forget(&self, stream: MessageId) {
         self.lock().remove(&stream);

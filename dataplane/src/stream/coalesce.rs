@@ -1,0 +1,139 @@
+//! When chunks are appended: the first at once, then at most one append in a window, but never text
+//! held back behind a chunk of another kind. Pure; times are milliseconds of any clock.
+
+use protocol::{Chunk, ChunkType};
+use std::collections::VecDeque;
+use streamlog::batch::MAX_BATCH_BYTES;
+
+/// Chunks that were read from the upstream and are not yet in the log.
+#[derive(Debug)]
+pub struct Coalescer {
+    window_ms: u64,
+    pending: VecDeque<Chunk>,
+    bytes: usize,
+    /// When the last batch was taken.
+    last: Option<u64>,
+    /// Pending chunks that must not wait for the window.
+    urgent: usize,
+}
+
+impl Coalescer {
+    /// With a window; 0: every chunk at once.
+    pub fn new(window_ms: u64) -> Self {
+        Self { window_ms, pending: VecDeque::new(), bytes: 0, last: None, urgent: 0 }
+    }
+
+    /// Adds a chunk.
+    pub fn push(&mut self, chunk: Chunk) {
+        let turns = self.pending.back().is_some_and(|last| last.kind != chunk.kind);
+        if turns && chunk.kind != ChunkType::Text {
+            self.urgent = self.pending.len();
+        }
+        self.bytes += chunk.weight();
+        self.pending.push_back(chunk);
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Chunks held.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// When the next batch is due; `None` while nothing is held.
+    pub fn due(&self) -> Option<u64> {
+        let now_or_before = self.urgent > 0 || self.bytes >= MAX_BATCH_BYTES;
+        let due = match self.last {
+            Some(last) if !now_or_before => last + self.window_ms,
+            _ => 0,
+        };
+        (!self.pending.is_empty()).then_some(due)
+    }
+
+    /// The next batch: everything held, up to the size of a batch.
+    pub fn take(&mut self, now_ms: u64) -> Vec<Chunk> {
+        let count = if self.urgent > 0 { self.urgent } else { self.pending.len() };
+        let mut batch = Vec::with_capacity(count);
+        let mut bytes = 0;
+        while batch.len() < count
+            && let Some(chunk) = self.pending.pop_front()
+        {
+            bytes += chunk.weight();
+            batch.push(chunk);
+            if bytes >= MAX_BATCH_BYTES {
+                break;
+            }
+        }
+        self.bytes -= bytes;
+        self.urgent = self.urgent.saturating_sub(batch.len());
+        self.last = Some(now_ms);
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(s: &str) -> Chunk {
+        Chunk::new(ChunkType::Text, s)
+    }
+
+    #[test]
+    fn the_first_chunk_at_once_then_one_batch_a_window() {
+        let mut c = Coalescer::new(40);
+        assert_eq!(c.due(), None);
+        c.push(text("a"));
+        assert_eq!(c.due(), Some(0));
+        assert_eq!(c.take(100).len(), 1);
+        c.push(text("b"));
+        c.push(text("c"));
+        assert_eq!(c.due(), Some(140));
+        assert_eq!(c.take(140).len(), 2);
+        assert!(c.is_empty());
+        assert_eq!(c.bytes(), 0);
+    }
+
+    #[test]
+    fn text_is_not_held_behind_another_kind() {
+        let mut c = Coalescer::new(40);
+        c.push(text("a"));
+        c.take(100);
+        c.push(text("b"));
+        c.push(Chunk::new(ChunkType::Code, "c"));
+        c.push(Chunk::new(ChunkType::Code, "d"));
+        assert_eq!(c.due(), Some(0), "the text before the code is urgent");
+        assert_eq!(c.take(110).len(), 1);
+        assert_eq!(c.due(), Some(150), "the code has the window for itself");
+        assert_eq!(c.take(150).len(), 2);
+    }
+
+    #[test]
+    fn no_window_no_waiting() {
+        let mut c = Coalescer::new(0);
+        c.push(text("a"));
+        c.take(5);
+        c.push(text("b"));
+        assert_eq!(c.due(), Some(5));
+    }
+
+    #[test]
+    fn a_batch_has_a_size() {
+        let mut c = Coalescer::new(40);
+        for _ in 0..100 {
+            c.push(text(&"x".repeat(1_000)));
+        }
+        assert_eq!(c.due(), Some(0));
+        let first = c.take(0);
+        assert_eq!(first.len(), MAX_BATCH_BYTES.div_ceil(1_000));
+        assert_eq!(c.bytes(), (100 - first.len()) * 1_000);
+    }
+}
