@@ -30,6 +30,8 @@ pub mod tiered;
 pub use batch::{Batch, Slice};
 pub use bugs::Bug;
 pub use bus::{Bus, BusEvent, Target};
+#[cfg(any(test, feature = "testing"))]
+pub use chaos::{Chaos, ChaosControl, Faults};
 pub use clock::{Clock, Ids};
 pub use cursor::Cursor;
 pub use directory::{Claim, Claimed, Directory, Keep, Mark, NodeRecord, Orphan, OrphanCause};
