@@ -1,1 +1,13 @@
-//! placeholder
+//! The reference client of ChatCluster, and the oracle of every test.
+//!
+//! Reading order: [`transcript`] (the oracle) → [`connection`] (one socket) → [`session`] (the
+//! reconnecting client) → [`recorder`] (both together) → [`api`], [`token`].
+
+pub mod api;
+pub mod backoff;
+pub mod connection;
+pub mod recorder;
+pub mod session;
+pub mod token;
+pub mod transcript;
+pub mod wire;
