@@ -2,15 +2,18 @@
 //! Pure: no I/O, no clock. Fed with every server frame in order, and with the moments at which the
 //! device asked to follow; it never trusts the client that it watches.
 
+mod agree;
+mod follow;
 mod log;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
+pub use agree::{agree, agrees_with};
 pub use verdict::{Allowed, MAX_PROBLEMS, Verdict};
 
+use follow::{Follow, Position, State};
 use log::Log;
-use protocol::http::MessageView;
 use protocol::server_frame::{
     Complete, ErrorData, Recovery, RecoveryStatus, Reset, ResetReason, ServerFrame, StreamState,
     Takeover, WireChunk,
@@ -20,9 +23,6 @@ use protocol::{Digest, Epoch, ErrorCode, Index, MessageId, SealStatus};
 
 /// Names a socket of one device; a later socket has a larger number.
 pub type SocketNo = u32;
-
-/// Indexes remembered as missing on one follow, so that a late one is told from a double one.
-const MAX_MISSING: usize = 1_024;
 
 /// How an answer ended for this device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,31 +42,6 @@ pub enum End {
     Refused(ErrorCode),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    Ended,
-    /// UNFOLLOW was sent: frames may still be on their way.
-    Left,
-}
-
-/// One follow on one socket.
-#[derive(Clone, Debug)]
-struct Follow {
-    socket: SocketNo,
-    /// The only index that may come next.
-    next: Index,
-    missing: Vec<Index>,
-    state: State,
-    /// A later socket has begun to deliver; this one no longer adds to the log.
-    superseded: bool,
-    begun: bool,
-    /// A RECONNECT was sent on this socket while this follow was open: the position asked for.
-    asked: Option<Index>,
-    /// RECOVERY announced another position than asked for, so RESET must say so next.
-    reset_due: Option<Index>,
-}
-
 /// One device's view of one message.
 #[derive(Clone, Debug)]
 pub struct Transcript {
@@ -77,54 +52,6 @@ pub struct Transcript {
     end: Option<End>,
     last_takeover: Epoch,
     found: Verdict,
-}
-
-enum Position {
-    Next,
-    Twice,
-    Late,
-    Gap(u64),
-}
-
-impl Follow {
-    fn new(socket: SocketNo, from: Index) -> Self {
-        Self {
-            socket,
-            next: from,
-            missing: Vec::new(),
-            state: State::Open,
-            superseded: false,
-            begun: false,
-            asked: None,
-            reset_due: None,
-        }
-    }
-
-    fn restart(&mut self, from: Index) {
-        self.next = from;
-        self.missing.clear();
-        self.state = State::Open;
-        self.asked = None;
-        self.reset_due = None;
-    }
-
-    /// Where `index` stands against what must come next, and moves on.
-    fn place(&mut self, index: Index) -> Position {
-        if index < self.next {
-            return match self.missing.iter().position(|missing| *missing == index) {
-                Some(at) => {
-                    self.missing.swap_remove(at);
-                    Position::Late
-                }
-                None => Position::Twice,
-            };
-        }
-        let gap = index.0 - self.next.0;
-        let room = MAX_MISSING.saturating_sub(self.missing.len()) as u64;
-        self.missing.extend((self.next.0..index.0.min(self.next.0 + room)).map(Index));
-        self.next = index.plus(1);
-        if gap == 0 { Position::Next } else { Position::Gap(gap) }
-    }
 }
 
 impl Transcript {
@@ -459,49 +386,6 @@ impl Transcript {
         let message = self.message;
         self.found.note(|| format!("{message}: {}", problem()));
     }
-}
-
-/// Devices of one message must hold the same; counts those that differ from the longest one.
-pub fn agree(transcripts: &[&Transcript]) -> Verdict {
-    let mut verdict = Verdict::default();
-    let longest = transcripts.iter().max_by_key(|transcript| transcript.tail());
-    let Some(longest) = longest else { return verdict };
-    for (device, transcript) in transcripts.iter().enumerate() {
-        let both_ended = transcript.end.is_some() && longest.end.is_some();
-        let differs = transcript.log.first_difference(&longest.log);
-        if let Some(index) = differs {
-            verdict.disagree += 1;
-            verdict.note(|| format!("{}: device {device} differs at {index}", longest.message));
-        } else if both_ended && transcript.tail() != longest.tail() {
-            verdict.disagree += 1;
-            let (tail, most) = (transcript.tail(), longest.tail());
-            verdict.note(|| format!("{}: device {device} holds {tail} of {most}", longest.message));
-        } else if both_ended && transcript.end != longest.end {
-            verdict.disagree += 1;
-            verdict.note(|| format!("{}: device {device} saw another end", longest.message));
-        }
-    }
-    verdict
-}
-
-/// A device that has ended must hold what `GET /api/v1/messages/{id}` says.
-pub fn agrees_with(transcript: &Transcript, view: &MessageView) -> Verdict {
-    let mut verdict = Verdict::default();
-    let message = transcript.message;
-    let mut differs = |what: &str| {
-        verdict.disagree += 1;
-        verdict.note(|| format!("{message}: GET has another {what}"));
-    };
-    if view.total_chunks != transcript.tail() {
-        differs("totalChunks");
-    }
-    if transcript.digest().is_some_and(|own| own != view.digest) {
-        differs("digest");
-    }
-    if transcript.log.base() == Index::ZERO && view.content != transcript.content() {
-        differs("content");
-    }
-    verdict
 }
 
 /// The message that a frame is about.

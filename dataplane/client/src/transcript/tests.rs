@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use protocol::http::MessageView;
 use protocol::server_frame::{ChunkData, ChunksData, Source, Status, TakeoverMode};
 use protocol::{Chunk, ConversationId, Usage};
 
