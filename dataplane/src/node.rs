@@ -128,7 +128,15 @@ impl Node {
         streamlog::follow(log, message, user.clone(), cursor, self.settings.socket.page_bytes)
     }
 
-    /// Starts the node's own tasks and serves both ports until [`Node::stop`].
+    /// Starts the node's own tasks: lease, takeovers, hints, the sweep of its sockets.
+    pub fn run(self: &Arc<Self>) {
+        self.tasks.spawn(stream::lease::keep(self.clone()));
+        self.tasks.spawn(stream::takeover::watch(self.clone()));
+        self.tasks.spawn(stream::hints::listen(self.clone()));
+        self.tasks.spawn(crate::socket::sweep(self.clone()));
+    }
+
+    /// Runs the node and serves both ports until [`Node::stop`].
     ///
     /// # Errors
     /// When a listener has no address.
@@ -138,10 +146,7 @@ impl Node {
         admin_port: TcpListener,
     ) -> std::io::Result<RunningNode> {
         let addresses = (data.local_addr()?, admin_port.local_addr()?);
-        self.tasks.spawn(stream::lease::keep(self.clone()));
-        self.tasks.spawn(stream::takeover::watch(self.clone()));
-        self.tasks.spawn(stream::hints::listen(self.clone()));
-        self.tasks.spawn(crate::socket::sweep(self.clone()));
+        self.run();
         self.serve_http(data, api::router(self.clone()));
         self.serve_http(admin_port, admin::router(self.clone()));
         Ok(RunningNode { node: self.clone(), data: addresses.0, admin: addresses.1 })

@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 const KEEP_REQUEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a request waits for the log before it is answered STORE_UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a request looks whether its twin has opened the stream; bounded by `PATIENCE`.
+const TWIN_LOOK: Duration = Duration::from_millis(5);
 /// How long a refused client should wait where nothing better is known.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -166,14 +168,11 @@ impl Node {
         opening: Arc<Opening>,
         duplicate: bool,
     ) -> Result<Accepted, Refusal> {
+        if self.streams.has(opening.message) {
+            return self.wait_for_twin(&opening).await;
+        }
         let Some(place) = self.streams.reserve(opening.message) else {
-            // This very stream is being opened here by a twin of the request, or the node is full.
-            let twin = self.log.read(opening.message, Index::ZERO, 1).await.is_ok();
-            return if twin {
-                Ok(accepted(&opening, true))
-            } else {
-                Err(ErrorCode::AtCapacity.into())
-            };
+            return Err(ErrorCode::AtCapacity.into());
         };
         let (tell, opened) = oneshot::channel();
         let start = Start::Open { opening: opening.clone(), tell };
@@ -182,6 +181,17 @@ impl Node {
             Ok(Opened::Yours(_)) => Ok(accepted(&opening, duplicate)),
             Ok(Opened::Exists(_, existing)) => Ok(accepted(&existing, duplicate)),
             Err(_) => Err(ErrorCode::StoreUnavailable.into()),
+        }
+    }
+
+    /// The same request is being opened here at this moment: its stream will be there soon.
+    async fn wait_for_twin(&self, opening: &Opening) -> Result<Accepted, Refusal> {
+        loop {
+            match self.log.read(opening.message, Index::ZERO, 1).await {
+                Ok(_) => return Ok(accepted(opening, true)),
+                Err(LogError::NotFound) => tokio::time::sleep(TWIN_LOOK).await,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

@@ -64,6 +64,11 @@ impl Streams {
         self.reserve_within(stream, self.limit)
     }
 
+    /// Whether this node owns the stream or is about to.
+    pub fn has(&self, stream: MessageId) -> bool {
+        self.lock().contains_key(&stream)
+    }
+
     /// Takes a place for a takeover: half as many again.
     pub fn reserve_takeover(&self, stream: MessageId) -> Option<Place> {
         self.reserve_within(stream, self.limit + self.limit / 2)

@@ -1,0 +1,9 @@
+//! Every integration test of the data plane, in one binary.
+
+// A test's own parts may panic and spawn: a panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod cluster;
+mod drains;
+mod streams;
+mod takeovers;
