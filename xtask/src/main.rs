@@ -1,12 +1,9 @@
 //! Automation of this repository. `cargo xtask --help` lists the commands; the Makefile calls them.
 //! Only the command line lives here, each command has a file of its own.
 
-#[allow(dead_code)] // Filled in next.
 mod bench;
 mod chaos;
-#[allow(dead_code)] // Used by bench, next.
 mod playground;
-#[allow(dead_code)]
 mod process;
 mod teeth;
 mod tidy;

@@ -1,0 +1,234 @@
+//! The result: a table for people, on the terminal and in a document between two markers.
+
+use super::measures::Sample;
+use super::proc::describe_machine;
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const BEGIN: &str = "<!-- bench: begin. Written by `make bench`, not by hand. -->";
+const END: &str = "<!-- bench: end. -->";
+const HEAD: [&str; 6] = ["measure", "measured", "floor", "rounds", "reach", ""];
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) measure: String,
+    pub(super) measured: String,
+    pub(super) floor: String,
+    pub(super) ratio: String,
+    pub(super) reach: String,
+    pub(super) met: bool,
+}
+
+impl Row {
+    fn cells(&self) -> [String; 6] {
+        let met = if self.met { "met" } else { "**missed**" };
+        [&self.measure, &self.measured, &self.floor, &self.ratio, &self.reach, met]
+            .map(|cell| cell.to_string())
+    }
+}
+
+/// All rows, and under which circumstances they came about.
+pub(super) struct Report {
+    circumstances: String,
+    rows: Vec<Row>,
+    notes: Vec<String>,
+    samples: Vec<Sample>,
+}
+
+impl Report {
+    pub(super) fn new(rounds: usize, window: Duration) -> Self {
+        let circumstances = format!(
+            "{} · commit {} · `make bench` · {rounds} rounds, windows of {} s",
+            describe_machine(),
+            commit(),
+            window.as_secs()
+        );
+        Self { circumstances, rows: Vec::new(), notes: Vec::new(), samples: Vec::new() }
+    }
+
+    pub(super) fn row(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// A row of a load: the median over the rounds of server ÷ floor counts.
+    pub(super) fn compared(&mut self, name: &str, pairs: &[(Sample, Sample)], reach: f64) {
+        let of = |pick: fn(&(Sample, Sample)) -> f64| pairs.iter().map(pick).collect::<Vec<_>>();
+        let ratios = of(|(server, floor)| server.micros / floor.micros);
+        let ratio = median(&ratios);
+        let frames = median(&of(|(server, _)| server.chunks_a_frame));
+        self.row(Row {
+            measure: format!("CPU a delivered chunk: {name}"),
+            measured: format!(
+                "**{ratio:.2} × floor** ({:.2} µs)",
+                median(&of(|(server, _)| server.micros))
+            ),
+            floor: format!("{:.2} µs", median(&of(|(_, floor)| floor.micros))),
+            ratio: spread(&ratios, 2),
+            reach: format!("≤ {reach} × floor"),
+            met: ratio <= reach,
+        });
+        self.note(format!("{name}: {frames:.2} chunks a frame"));
+        self.samples.extend(pairs.iter().flat_map(|(server, floor)| [server, floor]));
+    }
+
+    /// Whether every measure reached its mark.
+    pub(super) fn met(&self) -> bool {
+        self.rows.iter().all(|row| row.met)
+    }
+
+    /// The table and what belongs to it.
+    pub(super) fn markdown(&self) -> String {
+        let missed = self.rows.iter().filter(|row| !row.met).count();
+        let verdict = match missed {
+            0 => "All measures met.".to_owned(),
+            _ => format!("{missed} of {} measures **missed**.", self.rows.len()),
+        };
+        let notes: String = self.notes.iter().map(|note| format!("- {note}\n")).collect();
+        format!(
+            "{}\n\n{}\n{verdict}\n\n{notes}- {}\n",
+            self.circumstances,
+            table(&self.rows),
+            self.quiet()
+        )
+    }
+
+    /// How quiet the machine was, without which no figure means anything.
+    fn quiet(&self) -> String {
+        let of = |pick: fn(&Sample) -> f64| self.samples.iter().map(pick).collect::<Vec<_>>();
+        let share = |values: Vec<f64>| {
+            let most = values.iter().copied().fold(0.0, f64::max);
+            format!("{:.1} % (at most {:.1} %)", 100.0 * median(&values), 100.0 * most)
+        };
+        format!(
+            "in the windows other processes used {} of the machine, its host took {}, the load \
+             generator used {} of a core",
+            share(of(|sample| sample.others)),
+            share(of(|sample| sample.steal)),
+            share(of(|sample| sample.generator))
+        )
+    }
+
+    /// Replaces what stands between the markers of `path`.
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let name = path.display();
+        let old = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+        let new = between_markers(&old, &self.markdown())
+            .with_context(|| format!("{name} lacks the lines {BEGIN:?} and {END:?}"))?;
+        std::fs::write(path, new).with_context(|| format!("writing {name}"))
+    }
+}
+
+fn between_markers(old: &str, new: &str) -> Option<String> {
+    let (before, rest) = old.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{new}\n{END}{after}"))
+}
+
+/// A markdown table with aligned columns, so that it also reads well on a terminal.
+fn table(rows: &[Row]) -> String {
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(rows.iter().map(Row::cells));
+    let width = |column: usize| {
+        lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for (at, cells) in lines.iter().enumerate() {
+        for (cell, width) in cells.iter().zip(widths) {
+            text += &format!("| {cell:width$} ");
+        }
+        text += "|\n";
+        if at == 0 {
+            text += &widths.map(|width| format!("|{}", "-".repeat(width + 2))).concat();
+            text += "|\n";
+        }
+    }
+    text
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => sorted[odd / 2],
+        even => (sorted[even / 2 - 1] + sorted[even / 2]) / 2.0,
+    }
+}
+
+/// The values in the order of the rounds: shows drift and outliers as they are.
+pub(super) fn spread(values: &[f64], digits: usize) -> String {
+    values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(" · ")
+}
+
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(hash) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
+    // The report itself may differ.
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
+    if changed.is_some_and(|list| !list.is_empty()) { format!("{hash} with changes") } else { hash }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(micros: f64) -> Sample {
+        Sample { micros, chunks_a_frame: 1.0, generator: 0.2, steal: 0.0, others: 0.1 }
+    }
+
+    #[test]
+    fn the_median_of_the_ratios_of_each_round_decides() {
+        let pairs: Vec<_> =
+            [(9.0, 6.0), (20.0, 20.0), (18.0, 10.0)].map(|(s, f)| (sample(s), sample(f))).into();
+        let mut report = Report::new(3, Duration::from_secs(6));
+        report.compared("x", &pairs, 1.5);
+        assert!(report.met());
+        assert_eq!(report.rows[0].ratio, "1.50 · 1.00 · 1.80");
+        assert!(report.markdown().contains("**1.50 × floor** (18.00 µs)"), "{}", report.markdown());
+        report.compared("y", &pairs, 1.4);
+        assert!(!report.met());
+        assert!(report.markdown().contains("1 of 2 measures **missed**."));
+    }
+
+    #[test]
+    fn only_what_is_between_the_markers_is_replaced() {
+        let old = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let new = between_markers(&old, "new").unwrap();
+        assert_eq!(new, format!("a\n{BEGIN}\n\nnew\n{END}\nb\n"));
+        assert_eq!(between_markers(&new, "new").unwrap(), new);
+        assert_eq!(between_markers("a", "new"), None);
+    }
+
+    #[test]
+    fn columns_line_up_also_with_wide_characters() {
+        let row = |measure: &str| Row {
+            measure: measure.to_owned(),
+            measured: "5 µs".to_owned(),
+            floor: String::new(),
+            ratio: String::new(),
+            reach: "≤ 1".to_owned(),
+            met: false,
+        };
+        let text = table(&[row("short"), row("a longer one · ×")]);
+        let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+    }
+
+    #[test]
+    fn the_median_of_few_values() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}
