@@ -5,5 +5,6 @@
 
 mod cluster;
 mod drains;
+mod outages;
 mod streams;
 mod takeovers;
