@@ -67,7 +67,8 @@ async fn another_users_answer_is_not_there() {
 async fn the_next_request_of_a_conversation_knows_the_last() {
     let cluster = Cluster::start(1, Settings::default()).await;
     let node = cluster.node(0);
-    let conversation_id = Some(ConversationId(Uuid::from_u128(5)));
+    let id = ConversationId(Uuid::from_u128(5));
+    let conversation_id = Some(id);
     let first = node.accept(&alice(), ChatRequest { conversation_id, ..request(SHORT) }).await;
     let answer = Seen::all(&node, first.unwrap().message_id).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -77,7 +78,7 @@ async fn the_next_request_of_a_conversation_knows_the_last() {
         .filter(|(_, chunk)| chunk.kind.is_content())
         .map(|(_, chunk)| &*chunk.content)
         .collect();
-    let known = node.conversation(&alice(), conversation_id.unwrap()).await.unwrap();
+    let known = node.conversation(&alice(), id).await.unwrap();
     let turns: Vec<_> = known.turns.iter().map(|t| (t.role.as_str(), t.content.as_str())).collect();
     assert_eq!(turns, [("user", SHORT), ("assistant", content.as_str())]);
 }
