@@ -1,5 +1,9 @@
 //! The data port's HTTP interface.
 
+mod problem;
+
+pub use problem::{PROBLEM_JSON, Refused, problem, wrong_method};
+
 use crate::node::Node;
 use axum::Router;
 use std::sync::Arc;
