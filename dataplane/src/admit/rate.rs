@@ -83,10 +83,10 @@ async fn spend(node: &Node, user: &UserId, what: &str) -> Result<(), Refusal> {
     let period = Duration::from_secs(60) / at_least_one(limits.requests_per_minute).get();
     let rate = Rate { period, burst: at_least_one(limits.request_burst).get() };
     let key = Key::of(Space::Rate, user, what);
-    node.registry.spend(&key, 1, rate).await?.map_err(|wait| Refusal {
-        code: ErrorCode::RateLimited,
-        retry_after: Some(wait),
-    })
+    node.registry
+        .spend(&key, 1, rate)
+        .await?
+        .map_err(|wait| Refusal { code: ErrorCode::RateLimited, retry_after: Some(wait) })
 }
 
 #[cfg(test)]
