@@ -2,13 +2,16 @@
 
 mod answer;
 mod cancel;
+mod chaos;
 mod chat;
 mod cluster;
 mod exit;
 mod follow;
+mod load;
 mod nodes;
 mod output;
 mod token;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Outcome;
@@ -20,6 +23,7 @@ Examples:
   chatctl chat 'Why is the sky blue?'         ask, and watch the answer arrive
   echo 'Summarise this' | chatctl chat        the prompt from a pipe
   chatctl chat                                a conversation, line by line
+  chatctl chaos --answers 100                 kill nodes under load; nothing may be lost
   chatctl nodes                               who serves, who drains, who is dead
   chatctl --url http://a:8080,http://b:8080 --token \"$JWT\" chat hello
                                               a real cluster instead of the playground
@@ -79,6 +83,9 @@ enum Command {
     Follow(follow::FollowArgs),
     Cancel(cancel::CancelArgs),
     Nodes(nodes::NodesArgs),
+    Load(load::LoadArgs),
+    Chaos(chaos::ChaosArgs),
+    Verify(verify::VerifyArgs),
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
@@ -89,6 +96,9 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Follow(args) => follow::run(&global, args).await,
         Command::Cancel(args) => cancel::run(&global, args).await,
         Command::Nodes(args) => nodes::run(&global, args).await,
+        Command::Load(args) => load::run(&global, args).await,
+        Command::Chaos(args) => chaos::run(&global, args).await,
+        Command::Verify(args) => verify::run(&global, args).await,
     }
 }
 

@@ -35,6 +35,10 @@ impl Paint {
         self.wrap("31", text)
     }
 
+    pub(crate) fn green(self, text: &str) -> String {
+        self.wrap("32", text)
+    }
+
     pub(crate) fn yellow(self, text: &str) -> String {
         self.wrap("33", text)
     }
