@@ -24,11 +24,13 @@ enum Credential {
 /// # Errors
 /// UNAUTHENTICATED, TOKEN_EXPIRED or STORE_UNAVAILABLE.
 pub async fn authenticate(node: &Node, parts: &Parts) -> Result<Identity, ErrorCode> {
-    match find(parts, node.settings.auth.token_in_query) {
+    let identity = match find(parts, node.settings.auth.token_in_query) {
         Some(Credential::Token(token)) => node.admit.verify(&token),
         Some(Credential::Ticket(ticket)) => ticket::redeem(node, &ticket).await,
         Some(Credential::Unreadable) | None => Err(ErrorCode::Unauthenticated),
-    }
+    };
+    node.metrics.authenticated(&identity);
+    identity
 }
 
 /// The token of an `Authorization: Bearer` header; `Some(Err)` where there is a header and no

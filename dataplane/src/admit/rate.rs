@@ -1,5 +1,6 @@
 //! How often: accept buckets of one node, and request rates of one user over all nodes.
 
+use crate::metrics::Limited;
 use crate::node::Node;
 use crate::stream::Refusal;
 use governor::clock::Clock as _;
@@ -67,7 +68,7 @@ fn at_least_one(n: u32) -> NonZeroU32 {
 /// # Errors
 /// RATE_LIMITED with the time until the next is allowed, STORE_UNAVAILABLE.
 pub async fn spend_request(node: &Node, user: &UserId) -> Result<(), Refusal> {
-    spend(node, user, "requests").await
+    spend(node, user, "requests", Limited::Requests).await
 }
 
 /// Counts one ticket of a user: each is a fact in the store. The same limits as of requests.
@@ -75,18 +76,18 @@ pub async fn spend_request(node: &Node, user: &UserId) -> Result<(), Refusal> {
 /// # Errors
 /// As [`spend_request`].
 pub async fn spend_ticket(node: &Node, user: &UserId) -> Result<(), Refusal> {
-    spend(node, user, "tickets").await
+    spend(node, user, "tickets", Limited::Tickets).await
 }
 
-async fn spend(node: &Node, user: &UserId, what: &str) -> Result<(), Refusal> {
+async fn spend(node: &Node, user: &UserId, name: &str, limit: Limited) -> Result<(), Refusal> {
     let limits = &node.settings.limits;
     let period = Duration::from_secs(60) / at_least_one(limits.requests_per_minute).get();
     let rate = Rate { period, burst: at_least_one(limits.request_burst).get() };
-    let key = Key::of(Space::Rate, user, what);
-    node.registry
-        .spend(&key, 1, rate)
-        .await?
-        .map_err(|wait| Refusal { code: ErrorCode::RateLimited, retry_after: Some(wait) })
+    let key = Key::of(Space::Rate, user, name);
+    node.registry.spend(&key, 1, rate).await?.map_err(|wait| {
+        node.metrics.limited(limit);
+        Refusal { code: ErrorCode::RateLimited, retry_after: Some(wait) }
+    })
 }
 
 #[cfg(test)]
