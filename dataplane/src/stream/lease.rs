@@ -46,6 +46,7 @@ async fn renew(node: &Node, patience: Duration) {
 
 fn lost(node: &Node, why: &str) {
     node.contact().failed();
+    node.metrics.lease_not_renewed();
     tracing::warn!(node = %node.owner.node, why, "lease not renewed; live streams pause if this lasts");
 }
 

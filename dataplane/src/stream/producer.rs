@@ -103,6 +103,7 @@ async fn claim(
     };
     let claim = Claim { stream: orphan.stream, expected: orphan.epoch, keep, mode };
     let claimed = persist(node, || node.directory.claim(&claim, &node.owner)).await.ok()?;
+    node.metrics.took_over(mode);
     let epoch = claimed.head.epoch;
     let batches = persist(node, || node.log.adopt(orphan.stream, epoch)).await.ok()?;
     let mut producer = Producer::new(node.clone(), claimed.opening, epoch);
@@ -147,6 +148,8 @@ pub(super) struct Producer {
     heard: Instant,
     /// Whether the upstream said anything in this epoch.
     spoke: bool,
+    /// When the last batch was taken, in the coalescer's time.
+    appended_at: u64,
     /// When the log last answered.
     acknowledged: Instant,
     /// When somebody was last seen to follow.
@@ -177,6 +180,7 @@ impl Producer {
             prefix: Vec::new(),
             heard: now,
             spoke: false,
+            appended_at: 0,
             acknowledged: now,
             followed: now,
         }
@@ -279,8 +283,13 @@ impl Producer {
         self.tail = batch.end();
         self.digest = batch.after;
         let (node, stream) = (self.node.clone(), self.opening.message);
+        let gap = std::mem::replace(&mut self.appended_at, now_ms);
+        let gap = (batch.first > Index::ZERO).then(|| Duration::from_millis(now_ms.saturating_sub(gap)));
         Box::pin(async move {
-            persist(&node, || node.log.append(stream, &node.owner, batch.clone())).await
+            let answer =
+                persist(&node, || node.log.append(stream, &node.owner, batch.clone())).await?;
+            node.metrics.chunks_appended(batch.chunks.len(), batch.weight(), gap);
+            Ok(answer)
         })
     }
 
