@@ -316,7 +316,8 @@ mod tests {
         async fn run(&self, ask: Ask) -> Vec<(u64, Result<UpstreamEvent, UpstreamError>)> {
             let start = self.clock.now();
             let events = self.provider.call(ask).await.unwrap();
-            let stamped = events.map(|event| ((self.clock.now() - start).as_millis() as u64, event));
+            let stamped =
+                events.map(|event| ((self.clock.now() - start).as_millis() as u64, event));
             stamped.collect().await
         }
 
@@ -409,7 +410,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stall_is_silent_and_a_dropped_call_is_noted() {
         let stage = stage();
-        let mut events = stage.provider.call(ask("[sim tokens=9 rate=0 stall=1]", 0)).await.unwrap();
+        let mut events =
+            stage.provider.call(ask("[sim tokens=9 rate=0 stall=1]", 0)).await.unwrap();
         assert!(events.next().await.is_some() && events.next().await.is_some());
         let silence = tokio::time::timeout(Duration::from_secs(3_600), events.next()).await;
         assert!(silence.is_err());
@@ -433,10 +435,7 @@ mod tests {
     async fn a_bad_directive_is_refused_with_its_text() {
         let stage = stage();
         let refused = stage.provider.call(ask("[sim tokens=many]", 0)).await.err().unwrap();
-        assert_eq!(
-            refused,
-            UpstreamError::Refused("bad [sim] directive: tokens=many".to_owned())
-        );
+        assert_eq!(refused, UpstreamError::Refused("bad [sim] directive: tokens=many".to_owned()));
         assert_eq!(stage.ends(), [(0, Some("error".to_owned()))]);
     }
 
