@@ -1,0 +1,156 @@
+//! What can be set from outside: arguments and environment in, options of a fleet out.
+
+use super::fleet::{FleetOptions, MAX_NODES, Ports};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use protocol::Settings;
+use protocol::settings::TakeoverPolicy;
+
+/// Several nodes in one process over the memory store, with the chat page and `/dev`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Port of the page; node i is on this port + i, its admin port on this port + 100 + i
+    #[arg(long, env = "CHAT_DEV_PORT", default_value_t = 8080, hide_env_values = true)]
+    pub port: u16,
+
+    /// How many nodes
+    #[arg(long, env = "CHAT_DEV_NODES", default_value_t = 3, hide_env_values = true,
+          value_parser = clap::value_parser!(u16).range(1..=MAX_NODES as i64))]
+    pub nodes: u16,
+
+    /// Coalescing window in milliseconds: chunks of this time travel together; 0: each at once
+    #[arg(long, env = "CHAT_COALESCE_MS", default_value_t = 40, hide_env_values = true)]
+    pub coalesce_ms: u64,
+
+    /// What becomes of an answer whose node crashed
+    #[arg(long, env = "CHAT_TAKEOVER", default_value = "continue", hide_env_values = true,
+          value_parser = takeover_policy(), value_name = "POLICY")]
+    pub takeover: TakeoverPolicy,
+
+    /// An OpenAI-compatible base URL; unset: the simulated provider (not supported yet)
+    #[arg(long, env = "CHAT_UPSTREAM_URL", hide_env_values = true, value_name = "URL")]
+    pub upstream_url: Option<String>,
+
+    /// Where answers are kept: memory (nothing else yet)
+    #[arg(long, env = "STORES", default_value = "memory", hide_env_values = true)]
+    pub stores: String,
+
+    /// Key that signs and checks users' tokens (HS256); unset: a new random one
+    #[arg(long, env = "CHAT_DEV_SECRET", hide_env_values = true, value_name = "KEY")]
+    pub secret: Option<String>,
+
+    /// A deliberate bug for the tests of the tests; needs a build with the feature `bugs`
+    #[arg(long, env = "CHAT_BUG", hide_env_values = true, hide = cfg!(not(feature = "bugs")))]
+    pub bug: Option<String>,
+}
+
+fn takeover_policy() -> impl TypedValueParser<Value = TakeoverPolicy> {
+    PossibleValuesParser::new(["continue", "restart", "fail"]).map(|name| match name.as_str() {
+        "restart" => TakeoverPolicy::Restart,
+        "fail" => TakeoverPolicy::Fail,
+        _ => TakeoverPolicy::Continue,
+    })
+}
+
+/// Something was asked for that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// A real provider.
+    #[error(
+        "CHAT_UPSTREAM_URL is set, but a real provider is not supported yet; unset it to use the simulated one"
+    )]
+    Upstream,
+    /// Another store.
+    #[error("STORES={0} is not there yet; the playground keeps answers in memory (STORES=memory)")]
+    Stores(String),
+    /// A bug nobody wrote.
+    #[error("CHAT_BUG={asked} is no known bug; there are {known}")]
+    Bug {
+        /// Its name.
+        asked: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A build without bugs.
+    #[error("CHAT_BUG={0} needs a build with `--features dataplane/bugs`")]
+    NoBugs(String),
+}
+
+impl Args {
+    /// The options of a fleet. An empty value counts as unset.
+    ///
+    /// # Errors
+    /// [`Unsupported`]: nothing that was asked for is ignored.
+    pub fn fleet(&self) -> Result<FleetOptions, Unsupported> {
+        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        if set(&self.upstream_url).is_some() {
+            return Err(Unsupported::Upstream);
+        }
+        if !matches!(self.stores.as_str(), "" | "memory") {
+            return Err(Unsupported::Stores(self.stores.clone()));
+        }
+        if let Some(name) = set(&self.bug) {
+            switch_on(name)?;
+        }
+        let mut settings = Settings::playground();
+        settings.stream.coalesce_ms = self.coalesce_ms;
+        settings.ownership.takeover = self.takeover;
+        Ok(FleetOptions {
+            nodes: usize::from(self.nodes),
+            settings,
+            ports: Ports::From(self.port),
+            secret: set(&self.secret).map(String::into_bytes),
+            wrap: None,
+        })
+    }
+}
+
+#[cfg(feature = "bugs")]
+fn switch_on(name: String) -> Result<(), Unsupported> {
+    use streamlog::{Bug, bugs};
+    let known = || Bug::ALL.map(Bug::name).join(", ");
+    let bug = Bug::ALL.into_iter().find(|bug| bug.name() == name);
+    let bug = bug.ok_or_else(|| Unsupported::Bug { asked: name, known: known() })?;
+    bugs::activate(Some(bug));
+    Ok(())
+}
+
+#[cfg(not(feature = "bugs"))]
+const fn switch_on(name: String) -> Result<(), Unsupported> {
+    Err(Unsupported::NoBugs(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &[&str]) -> Args {
+        Cli::try_parse_from([&["playground"], line].concat()).unwrap().args
+    }
+
+    #[test]
+    fn arguments_become_settings() {
+        let line = ["--port=9080", "--nodes=5", "--coalesce-ms=0", "--takeover=restart"];
+        let options = parse(&line).fleet().unwrap();
+        assert_eq!((options.ports, options.nodes), (Ports::From(9080), 5));
+        assert_eq!(options.settings.stream.coalesce_ms, 0);
+        assert_eq!(options.settings.ownership.takeover, TakeoverPolicy::Restart);
+        assert!(Cli::try_parse_from(["playground", "--takeover=maybe"]).is_err());
+        assert!(Cli::try_parse_from(["playground", "--nodes=0"]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_and_an_empty_value_is_unset() {
+        let refused = |line: &[&str]| parse(line).fleet().err();
+        assert_eq!(refused(&["--upstream-url=http://x"]), Some(Unsupported::Upstream));
+        assert_eq!(refused(&["--stores=redis"]), Some(Unsupported::Stores("redis".to_owned())));
+        assert!(refused(&["--bug=none-such"]).is_some());
+        assert_eq!(refused(&["--upstream-url=", "--stores=", "--bug=", "--secret="]), None);
+    }
+}
