@@ -2,16 +2,19 @@
 
 use super::fleet::Common;
 use super::member::{Command, Member};
+use crate::admit::mint;
+use crate::admit::token::MAX_USER_BYTES;
+use crate::api::{Refused, wrong_method};
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::ErrorCode;
 use protocol::dev::{DevNode, DevToken, Pause, UpstreamCall};
 use protocol::drain::DrainRequest;
-use protocol::http::Problem;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,26 +43,13 @@ pub(super) fn router(members: Arc<[Arc<Member>]>, common: Arc<Common>) -> Router
         .route("/dev/upstream/calls", get(calls))
         .route("/dev/token", get(token))
         .route("/dev/redis/{*rest}", axum::routing::any(no_redis))
-        .fallback(async || Refused::new(ErrorCode::NotFound, "no such path; see GET /dev/nodes"))
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(async || refused(ErrorCode::NotFound, "no such path; see GET /dev/nodes"))
+        .method_not_allowed_fallback(async || wrong_method())
         .with_state(Front { members, common })
 }
 
-/// An answer in RFC 9457's form.
-struct Refused(Problem);
-
-impl Refused {
-    fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self(Problem { detail: Some(detail.into()), ..Problem::new(code) })
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, kind, Json(self.0).into_response().into_body()).into_response()
-    }
+fn refused(code: ErrorCode, detail: &str) -> Refused {
+    Refused(code.into(), Some(detail.to_owned()))
 }
 
 async fn page() -> impl IntoResponse {
@@ -79,8 +69,7 @@ async fn control(
     Path((name, action)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
-    let unknown =
-        || Refused::new(ErrorCode::NotFound, format!("no node {name}; see GET /dev/nodes"));
+    let unknown = || refused(ErrorCode::NotFound, &format!("no node {name}; see GET /dev/nodes"));
     let member = front.members.iter().find(|m| m.name.as_str() == name).ok_or_else(unknown)?;
     let done = member.command(command(&action, &body)?).await;
     let _ = tokio::time::timeout(SETTLE, done).await;
@@ -97,13 +86,13 @@ fn command(action: &str, body: &[u8]) -> Result<Command, Refused> {
             let asked = Duration::from_millis(read::<Pause>(body, "{\"ms\": 3000}")?.ms);
             if asked > MAX_PAUSE {
                 let detail = format!("ms: at most {}", MAX_PAUSE.as_millis());
-                return Err(Refused::new(ErrorCode::InvalidMessage, detail));
+                return Err(refused(ErrorCode::InvalidMessage, &detail));
             }
             Command::Pause(asked)
         }
         _ => {
             let detail = format!("a node knows kill, drain, start and pause, but not {action}");
-            return Err(Refused::new(ErrorCode::NotFound, detail));
+            return Err(refused(ErrorCode::NotFound, &detail));
         }
     })
 }
@@ -114,7 +103,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Refu
             serde_json::error::Category::Data => ErrorCode::InvalidMessage,
             _ => ErrorCode::InvalidJson,
         };
-        Refused::new(code, format!("{error}; for example {example}"))
+        refused(code, &format!("{error}; for example {example}"))
     })
 }
 
@@ -126,35 +115,24 @@ struct Who {
 
 async fn token(
     State(front): State<Front>,
-    who: Option<Query<Who>>,
+    who: Result<Query<Who>, QueryRejection>,
 ) -> Result<Json<DevToken>, Refused> {
     let user = who.map(|Query(who)| who.user).unwrap_or_default();
-    if user.is_empty() {
+    if !(1..=MAX_USER_BYTES).contains(&user.len()) {
         let detail = "user: whose token? For example /dev/token?user=alice";
-        return Err(Refused::new(ErrorCode::InvalidMessage, detail));
+        return Err(refused(ErrorCode::InvalidMessage, detail));
     }
     Ok(Json(DevToken { token: front.common.token(&user) }))
 }
 
 async fn no_redis() -> Refused {
-    Refused::new(ErrorCode::NotFound, "there is no Redis here: it needs STORES=redis")
-}
-
-async fn wrong_method() -> Refused {
-    let problem = Problem::new(ErrorCode::InvalidMessage);
-    let detail = Some("wrong method: control calls are POST, all others GET".to_owned());
-    Refused(Problem { status: 405, detail, ..problem })
+    refused(ErrorCode::NotFound, "there is no Redis here: it needs STORES=redis")
 }
 
 impl Common {
     /// A user's token, as this fleet's nodes accept it.
     pub(super) fn token(&self, user: &str) -> String {
-        let now = self.clock.wall().as_second();
-        let claims = serde_json::json!({
-            "sub": user, "iat": now, "exp": now + TOKEN_LIFE.as_secs() as i64,
-        });
         let secret = self.keys.jwt.first().map(Vec::as_slice).unwrap_or_default();
-        let key = jsonwebtoken::EncodingKey::from_secret(secret);
-        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap_or_default()
+        mint(secret, user, TOKEN_LIFE, &self.clock)
     }
 }

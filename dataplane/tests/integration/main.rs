@@ -6,5 +6,6 @@
 mod cluster;
 mod drains;
 mod outages;
+mod playground;
 mod streams;
 mod takeovers;
