@@ -53,6 +53,6 @@ pub trait Bus: Send + Sync + 'static {
     /// `Unavailable`; the caller goes on without.
     async fn publish(&self, to: Target, event: BusEvent) -> Result<(), LogError>;
 
-    /// Hints from now on.
+    /// Hints from now on. Those to other nodes may be among them: look at [`Hint::to`].
     fn subscribe(&self) -> broadcast::Receiver<Hint>;
 }

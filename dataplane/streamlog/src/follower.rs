@@ -2,25 +2,26 @@
 //!
 //! Attach (read and subscribe in one step), deliver, then wait for a wake-up or the sweep and read
 //! again from the first index not yet delivered. Wake-ups carry no data, so a lost one delays and
-//! never loses. What was read must continue what was delivered, by digest: if it does not, the
-//! follower says RESET and starts over, it never mixes.
+//! never loses. What was read must continue what was delivered, by digest: if it does not, and the
+//! shared log itself agrees, the follower says RESET and starts over, it never mixes.
 
 use crate::batch::Slice;
 use crate::bugs::{self, Bug};
 use crate::cursor::Cursor;
 use crate::error::LogError;
-use crate::log::{Head, Opening, Page, StreamLog, TailWatch};
+use crate::log::{BEYOND, Head, Opening, Page, StreamLog, TailWatch};
 use protocol::server_frame::{ResetReason, TakeoverMode};
 use protocol::{Digest, Epoch, Index, MessageId, Seal, UserId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// How often a follower re-reads without a wake-up: the bound on the delay of a lost one.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
-/// What a follower tells, in this order: `Attached`, then anything, then `Sealed` last.
+/// What a follower tells, in this order: `Attached`, then anything, then `Sealed` last. `Paused` and
+/// `Live` may come before `Attached`, where the log is away from the start.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The stream was found, and it is this user's. Batches follow from `from`.
@@ -99,7 +100,9 @@ pub fn follow(
         sweep: None,
         attached: false,
         behind: false,
+        doubted: false,
         paused: false,
+        retry_at: None,
         ended: false,
     }
 }
@@ -120,8 +123,14 @@ pub struct Follower {
     watch: Option<TailWatch>,
     sweep: Option<Interval>,
     attached: bool,
+    /// There is something to read: no waiting before the next read, however often that is tried.
     behind: bool,
+    /// The last page refuted what was delivered. It may come from the memory of a node that lost
+    /// the stream; the next one comes from the log itself and is believed.
+    doubted: bool,
     paused: bool,
+    /// Not before then is a log that is away asked again.
+    retry_at: Option<Instant>,
     ended: bool,
 }
 
@@ -131,7 +140,7 @@ impl Follower {
         self.stream
     }
 
-    /// The next event; `None` after the end.
+    /// The next event; `None` after the end. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Event, FollowError>> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -148,14 +157,16 @@ impl Follower {
                     }
                 }
                 Err(LogError::Unavailable { retry }) => {
+                    self.retry_at = Some(Instant::now() + retry);
                     if !std::mem::replace(&mut self.paused, true) {
                         return Some(Ok(Event::Paused));
                     }
-                    tokio::time::sleep(retry).await;
                 }
-                Err(_) => {
+                Err(error) => {
                     self.ended = true;
-                    return Some(Err(FollowError::NotFound));
+                    let trimmed = matches!(error, LogError::Trimmed { .. });
+                    let why = if trimmed { FollowError::Expired } else { FollowError::NotFound };
+                    return Some(Err(why));
                 }
             }
         }
@@ -163,8 +174,17 @@ impl Follower {
 
     /// Waits until there may be something new, and reads it.
     async fn fetch(&mut self) -> Result<Page, LogError> {
-        if self.watch.is_some() && !self.behind && !self.paused {
+        if let Some(at) = self.retry_at {
+            tokio::time::sleep_until(at).await;
+            self.retry_at = None;
+        }
+        if self.watch.is_some() && !self.behind {
             self.wait().await;
+            self.behind = true;
+        }
+        if self.doubted {
+            // A node's memory that is out of date learns so from this and answers no more.
+            self.log.read(self.stream, BEYOND, 1).await?;
         }
         if self.watch.is_none() {
             let (page, watch) = self.attach().await?;
@@ -198,8 +218,7 @@ impl Follower {
             return;
         }
         let sweep = self.sweep.get_or_insert_with(|| {
-            let mut sweep =
-                tokio::time::interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
+            let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
             sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
             sweep
         });
@@ -213,18 +232,26 @@ impl Follower {
     }
 
     fn take(&mut self, page: Page) -> Result<(), FollowError> {
-        if std::mem::take(&mut self.paused) {
-            self.events.push_back(Event::Live);
-        }
         if !self.attached && page.opening.user != self.user {
             return Err(FollowError::NotFound);
         }
-        self.tell_takeover(&page.head);
-        if self.refuted(&page) {
+        let refuted = self.refuted_by(&page);
+        let next = if refuted.is_some() { Index::ZERO } else { self.cursor.next };
+        if page.head.first > next {
+            return Err(FollowError::Expired);
+        }
+        if std::mem::take(&mut self.paused) {
+            self.events.push_back(Event::Live);
+        }
+        if refuted.is_some() && !std::mem::replace(&mut self.doubted, true) {
+            self.behind = true;
             return Ok(());
         }
-        if page.head.first > self.cursor.next {
-            return Err(FollowError::Expired);
+        self.doubted = false;
+        self.tell_takeover(&page.head);
+        if let Some(reason) = refuted {
+            self.start_over(reason, &page);
+            return Ok(());
         }
         self.tell_attached(&page);
         let before = self.cursor.next;
@@ -247,7 +274,9 @@ impl Follower {
 
     /// A new owner is told live, not replayed.
     fn tell_takeover(&mut self, head: &Head) {
-        let known = self.epoch.replace(head.epoch);
+        let known = self.epoch;
+        // A page of an earlier owner's memory takes nothing back.
+        self.epoch = known.max(Some(head.epoch));
         if let (Some(known), Some(taken)) = (known, head.taken_over)
             && known < head.epoch
         {
@@ -256,22 +285,24 @@ impl Follower {
         }
     }
 
-    /// Starts over where what was delivered is not a prefix of the log.
-    fn refuted(&mut self, page: &Page) -> bool {
+    /// Whether what was delivered is no prefix of the log.
+    fn refuted_by(&self, page: &Page) -> Option<ResetReason> {
         let cursor = match self.before {
             Some(before) => Cursor { digest: Some(before), ..self.cursor },
             None => self.cursor,
         };
         if bugs::active(Bug::NaiveFollower) && self.attached {
-            return false;
+            return None;
         }
-        let Some(reason) = cursor.refuted_by(page) else { return false };
+        cursor.refuted_by(page)
+    }
+
+    fn start_over(&mut self, reason: ResetReason, page: &Page) {
         self.cursor = Cursor::START;
         self.before = Some(Digest::EMPTY);
         self.tell_attached(page);
         self.events.push_back(Event::Reset { reason, epoch: page.head.epoch });
         self.behind = true;
-        true
     }
 
     fn tell_attached(&mut self, page: &Page) {

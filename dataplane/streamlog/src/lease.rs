@@ -16,30 +16,39 @@ pub struct Lease {
 #[derive(Debug)]
 struct Held {
     until: Instant,
+    /// Renewals sent until then are void: the store may have applied them before the release.
+    released: Option<Instant>,
     generation: u64,
 }
 
 impl Lease {
     /// Not held yet.
     pub fn new(clock: Clock) -> Self {
-        let held = Mutex::new(Held { until: clock.now(), generation: 0 });
+        let held = Mutex::new(Held { until: clock.now(), released: None, generation: 0 });
         Self { clock, held }
     }
 
     /// The store acknowledged a renewal that was sent at `sent` for `ttl`. After a lapse a new
-    /// generation begins: what was owned before must be confirmed again.
+    /// generation begins: what was owned before must be confirmed again. A renewal that was sent
+    /// before a release proves nothing after it.
     pub fn renewed(&self, sent: Instant, ttl: Duration) {
         let now = self.clock.now();
         let mut held = self.lock();
+        if held.released.is_some_and(|released| sent <= released) {
+            return;
+        }
         if now >= held.until {
             held.generation += 1;
         }
         held.until = held.until.max(sent + ttl);
     }
 
-    /// Given up: nothing is certain any more.
+    /// Given up: nothing is certain any more. Called before the store is told.
     pub fn released(&self) {
-        self.lock().until = self.clock.now();
+        let now = self.clock.now();
+        let mut held = self.lock();
+        held.until = held.until.min(now);
+        held.released = Some(now);
     }
 
     /// The generation in which the lease is certainly alive now.

@@ -123,6 +123,9 @@ impl Head {
     }
 }
 
+/// An index beyond every tail: a read from it gives the shared log's head and no text.
+pub const BEYOND: Index = Index(u64::MAX);
+
 /// One atomic read.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -132,7 +135,8 @@ pub struct Page {
     pub head: Head,
     /// The index that was asked for.
     pub from: Index,
-    /// Digest of the log before `from`; `None` where `from` is beyond the tail or trimmed.
+    /// Digest of the log before `from`; `None` where `from` is beyond the tail, or inside of the
+    /// trimmed text.
     pub before: Option<Digest>,
     /// Whole batches that overlap `from..`, contiguous; the first may begin before `from`.
     pub batches: Vec<Arc<Batch>>,
@@ -166,10 +170,10 @@ impl TailWatch {
         }
     }
 
-    /// Wakes for this counter as well.
+    /// Wakes for this counter as well, for changes since it was subscribed: that may be before the
+    /// read this watch belongs to.
     #[must_use]
-    pub fn also(mut self, mut other: watch::Receiver<u64>) -> Self {
-        other.mark_unchanged();
+    pub fn also(mut self, other: watch::Receiver<u64>) -> Self {
         self.other = Some(other);
         self
     }
@@ -182,7 +186,9 @@ impl TailWatch {
         loop {
             match &mut self.other {
                 None => self.version.changed().await,
+                // In a fixed order, so that a seed repeats a run.
                 Some(other) => tokio::select! {
+                    biased;
                     changed = self.version.changed() => changed,
                     changed = other.changed() => changed,
                 },
@@ -220,8 +226,12 @@ pub struct Appended {
 /// happened or not": all writes can be repeated with the same arguments.
 #[async_trait]
 pub trait StreamLog: Send + Sync + 'static {
-    /// Creates the stream. Exactly one incarnation ever gets [`Opened::Yours`] (its own repeat gets
-    /// it again); everybody else gets [`Opened::Exists`].
+    /// Creates the stream. Exactly one incarnation ever gets [`Opened::Yours`]; its own repeat, after
+    /// a lost answer, gets it again as long as nothing was written. Everybody else gets
+    /// [`Opened::Exists`].
+    ///
+    /// # Errors
+    /// `Unavailable`.
     async fn open(&self, opening: Arc<Opening>, owner: &Owner) -> Result<Opened, LogError>;
 
     /// Appends if `batch.epoch` and `owner` are the stream's and the log ends at `batch.first`.
@@ -250,7 +260,8 @@ pub trait StreamLog: Send + Sync + 'static {
     ) -> Result<(), LogError>;
 
     /// Reads from `from`, about `limit` bytes and at least one batch where there is one.
-    /// `from` beyond the tail is no error: `before` is `None` then.
+    /// `from` beyond the tail is no error: `before` is `None` then, and the head is the shared log's
+    /// own, never a node's memory of it.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`.

@@ -8,7 +8,9 @@ use crate::batch::Batch;
 use crate::bugs::{self, Bug};
 use crate::error::LogError;
 use crate::lease::Lease;
-use crate::log::{Appended, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch};
+use crate::log::{
+    Appended, BEYOND, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch,
+};
 use async_trait::async_trait;
 use protocol::{Digest, Epoch, Index, MessageId, Seal};
 use std::collections::HashMap;
@@ -27,8 +29,10 @@ struct Own {
     opening: Arc<Opening>,
     head: Head,
     batches: Vec<Arc<Batch>>,
-    /// Lease generation under which ownership was last confirmed.
-    confirmed: u64,
+    /// Lease generation under which ownership was last confirmed; without one nothing is served.
+    confirmed: Option<u64>,
+    /// An append was sent whose outcome is not known here: the log may hold more.
+    unsettled: bool,
     version: watch::Sender<u64>,
 }
 
@@ -37,12 +41,28 @@ impl Own {
         self.version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
-    fn push(&mut self, batch: Arc<Batch>) {
-        if batch.first == self.head.tail {
-            self.head.tail = batch.end();
-            self.head.digest = batch.after;
-            self.batches.push(batch);
-            self.wake();
+    /// Takes over what the log holds; `false` where this memory lacks something before it.
+    fn push(&mut self, batch: Arc<Batch>) -> bool {
+        if batch.first != self.head.tail {
+            return batch.end() <= self.head.tail;
+        }
+        self.head.tail = batch.end();
+        self.head.digest = batch.after;
+        self.batches.push(batch);
+        self.wake();
+        true
+    }
+
+    /// Confirmed as ours by an answer to a call that was sent under this lease generation.
+    fn confirm(&mut self, generation: Option<u64>) {
+        self.confirmed = self.confirmed.max(generation);
+    }
+
+    /// Stops serving until confirmed again. Closing the watch sends its followers to the log, whose
+    /// own watch they need now.
+    fn lapse(&mut self) {
+        if self.confirmed.take().is_some() {
+            self.version = watch::Sender::new(0);
         }
     }
 
@@ -56,12 +76,12 @@ impl Own {
             None => None,
         };
         let mut bytes = 0;
-        let fits = rest.iter().take_while(|batch| {
-            let room = bytes < limit;
+        let fits = rest.iter().enumerate().take_while(|(at, batch)| {
+            let room = *at == 0 || bytes < limit;
             bytes += batch.weight();
             room
         });
-        let batches = fits.cloned().collect();
+        let batches = fits.map(|(_, batch)| batch.clone()).collect();
         Page { opening: self.opening.clone(), head: self.head.clone(), from, before, batches }
     }
 }
@@ -75,40 +95,71 @@ impl Tiered {
     /// Keeps a stream that this node just claimed, with everything it held before.
     ///
     /// # Errors
-    /// `NotFound`, `Unavailable` of the inner log.
+    /// `Fenced` where the claim is no longer the last one; `NotFound`, `Unavailable`.
     pub async fn adopt(
         &self,
         stream: MessageId,
         epoch: Epoch,
     ) -> Result<Vec<Arc<Batch>>, LogError> {
+        let generation = self.lease.certain();
         let page = self.inner.read(stream, Index::ZERO, usize::MAX).await?;
         if page.head.epoch != epoch {
             return Err(LogError::Fenced { epoch: page.head.epoch });
         }
         let batches = page.batches.clone();
-        self.keep(page.opening, page.head, page.batches);
+        self.keep(page.opening, page.head, page.batches, generation);
         Ok(batches)
     }
 
     /// The stream as the shared log has it, never as this memory has it: marks and epoch included.
+    /// An unchanged epoch confirms that what is held here may be served.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable` of the inner log.
     pub async fn shared_head(&self, stream: MessageId) -> Result<Head, LogError> {
-        Ok(self.inner.read(stream, Index(u64::MAX), 0).await?.head)
+        let generation = self.lease.certain();
+        let head = self.inner.read(stream, BEYOND, 0).await?.head;
+        self.learn(stream, &head);
+        if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == head.epoch) {
+            own.head.cancel = head.cancel;
+            own.confirm(generation);
+        }
+        Ok(head)
     }
 
-    /// Lets go of a stream: sealed here, or lost to another node.
+    /// Lets go of a stream: sealed here, lost to another node, or about to be handed over. After a
+    /// mark other nodes may claim while this node's lease is alive, so its owner must call this
+    /// *before* it sets one: no lease protects what is served from here then.
     pub fn forget(&self, stream: MessageId) {
         self.lock().remove(&stream);
     }
 
-    fn keep(&self, opening: Arc<Opening>, head: Head, batches: Vec<Arc<Batch>>) {
-        let Some(confirmed) = self.lease.certain() else { return };
+    /// `generation` is the lease's from before the call that proved the ownership was sent.
+    fn keep(
+        &self,
+        opening: Arc<Opening>,
+        head: Head,
+        batches: Vec<Arc<Batch>>,
+        generation: Option<u64>,
+    ) {
         let stream = opening.message;
-        let version = watch::Sender::new(0);
-        let own = Own { opening, head, batches, confirmed, version };
-        self.lock().insert(stream, own);
+        let mut streams = self.lock();
+        // What is held under the same epoch already may be ahead of a repeated answer.
+        if streams.get(&stream).is_none_or(|own| own.head.epoch < head.epoch) {
+            let version = watch::Sender::new(0);
+            let confirmed = generation;
+            let own = Own { opening, head, batches, confirmed, unsettled: false, version };
+            streams.insert(stream, own);
+        }
+    }
+
+    /// A newer epoch or a seal in the log ends what is held here.
+    fn learn(&self, stream: MessageId, head: &Head) {
+        let mut streams = self.lock();
+        let over = |own: &Own| own.head.epoch < head.epoch || head.seal.is_some();
+        if streams.get(&stream).is_some_and(over) {
+            streams.remove(&stream);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<MessageId, Own>> {
@@ -116,49 +167,71 @@ impl Tiered {
     }
 
     /// Whether what was confirmed in that generation may be served at this moment.
-    fn may_serve(&self, confirmed: u64) -> bool {
-        bugs::active(Bug::ZombieReads) || self.lease.certain() == Some(confirmed)
+    fn may_serve(&self, confirmed: Option<u64>) -> bool {
+        bugs::active(Bug::ZombieReads) || (confirmed.is_some() && self.lease.certain() == confirmed)
     }
 
-    /// Answers from memory; the lease is checked after the reply is built. A reader ahead of this
-    /// memory (it saw an append whose acknowledgement is still on its way) must ask the log.
-    fn local<T>(&self, stream: MessageId, from: Index, reply: impl FnOnce(&Own) -> T) -> Option<T> {
-        let own = self.lock();
-        let own = own.get(&stream).filter(|own| from <= own.head.tail)?;
+    /// Answers from memory, where that can; the lease is checked after the reply is built.
+    fn local<T>(&self, stream: MessageId, reply: impl FnOnce(&mut Own) -> Option<T>) -> Option<T> {
+        let mut streams = self.lock();
+        let own = streams.get_mut(&stream)?;
         let built = reply(own);
-        self.may_serve(own.confirmed).then_some(built)
+        if self.may_serve(own.confirmed) {
+            return built;
+        }
+        own.lapse();
+        None
     }
 
-    /// What an append told: the batch is in the log and the stream still ours, or it is not.
-    /// Both become visible in one step, so that no reader finds less here than the log told it.
+    /// An append is on its way: from now on the log may hold more than this memory.
+    fn sent(&self, stream: MessageId, batch: &Arc<Batch>) {
+        if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == batch.epoch)
+        {
+            own.unsettled = true;
+            if bugs::active(Bug::VisibleBeforeDurable) {
+                own.push(batch.clone());
+            }
+        }
+    }
+
+    /// What an append told: the batch is in the log and the stream still ours, or it is not. An
+    /// answer to an earlier epoch's append says nothing about what is held now.
     fn settle(
         &self,
-        batch: Arc<Batch>,
         stream: MessageId,
+        batch: Arc<Batch>,
         generation: Option<u64>,
-        result: Result<Appended, LogError>,
-    ) -> Result<Appended, LogError> {
+        result: &Result<Appended, LogError>,
+    ) {
         let mut streams = self.lock();
-        match &result {
+        let own = streams.get_mut(&stream).filter(|own| own.head.epoch == batch.epoch);
+        let Some(own) = own else { return };
+        let usable = match result {
             Ok(_) => {
-                if let Some(own) = streams.get_mut(&stream) {
-                    own.confirmed = generation.unwrap_or(own.confirmed);
-                    own.push(batch);
-                }
+                own.unsettled = false;
+                own.confirm(generation);
+                own.push(batch)
             }
-            Err(LogError::Unavailable { .. }) => {}
-            Err(_) => drop(streams.remove(&stream)),
+            Err(LogError::Unavailable { .. }) => {
+                // Its followers ask the log itself: they find the batch there, or that it is away.
+                own.wake();
+                true
+            }
+            Err(_) => false,
+        };
+        if !usable {
+            streams.remove(&stream);
         }
-        result
     }
 }
 
 #[async_trait]
 impl StreamLog for Tiered {
     async fn open(&self, opening: Arc<Opening>, owner: &Owner) -> Result<Opened, LogError> {
+        let generation = self.lease.certain();
         let opened = self.inner.open(opening.clone(), owner).await?;
         if let Opened::Yours(epoch) = opened {
-            self.keep(opening, Head::opened(epoch), Vec::new());
+            self.keep(opening, Head::opened(epoch), Vec::new(), generation);
         }
         Ok(opened)
     }
@@ -171,13 +244,10 @@ impl StreamLog for Tiered {
     ) -> Result<Appended, LogError> {
         // Taken before the call: an acknowledgement proves ownership only for the lease held then.
         let generation = self.lease.certain();
-        if bugs::active(Bug::VisibleBeforeDurable)
-            && let Some(own) = self.lock().get_mut(&stream)
-        {
-            own.push(batch.clone());
-        }
+        self.sent(stream, &batch);
         let result = self.inner.append(stream, owner, batch.clone()).await;
-        self.settle(batch, stream, generation, result)
+        self.settle(stream, batch, generation, &result);
+        result
     }
 
     async fn seal(
@@ -188,18 +258,32 @@ impl StreamLog for Tiered {
         seal: Arc<Seal>,
     ) -> Result<(), LogError> {
         let result = self.inner.seal(stream, owner, epoch, seal).await;
-        if !matches!(result, Err(LogError::Unavailable { .. })) {
-            // Dropping the watch makes every local follower read the end from the log.
-            self.forget(stream);
+        let mut streams = self.lock();
+        if let Some(own) = streams.get_mut(&stream).filter(|own| own.head.epoch == epoch) {
+            if matches!(result, Err(LogError::Unavailable { .. })) {
+                own.unsettled = true;
+                own.wake();
+            } else {
+                // Dropping the watch makes every local follower read the end from the log.
+                streams.remove(&stream);
+            }
         }
         result
     }
 
     async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError> {
-        if let Some(page) = self.local(stream, from, |own| own.page(from, limit)) {
+        // A reader ahead of this memory saw an append whose acknowledgement is still on its way. One
+        // at its end was woken, perhaps by the log, perhaps for that append: the log knows.
+        let local = self.local(stream, |own| {
+            let tail = own.head.tail;
+            (from < tail || (from == tail && !own.unsettled)).then(|| own.page(from, limit))
+        });
+        if let Some(page) = local {
             return Ok(page);
         }
-        self.inner.read(stream, from, limit).await
+        let page = self.inner.read(stream, from, limit).await?;
+        self.learn(stream, &page.head);
+        Ok(page)
     }
 
     async fn attach(
@@ -208,14 +292,17 @@ impl StreamLog for Tiered {
         from: Index,
         limit: usize,
     ) -> Result<(Page, TailWatch), LogError> {
-        let local = self.local(stream, from, |own| {
-            (own.page(from, limit), TailWatch::new(own.version.subscribe()))
+        // At the end of this memory its own watch is enough: it wakes for every outcome of an append.
+        let local = self.local(stream, |own| {
+            let watch = || TailWatch::new(own.version.subscribe());
+            (from <= own.head.tail).then(|| (own.page(from, limit), watch()))
         });
         if let Some(found) = local {
             return Ok(found);
         }
         let own = self.lock().get(&stream).map(|own| own.version.subscribe());
         let (page, watch) = self.inner.attach(stream, from, limit).await?;
+        self.learn(stream, &page.head);
         // Later reads may come from this memory, which learns of an append after the log does.
         Ok((page, own.into_iter().fold(watch, TailWatch::also)))
     }

@@ -89,7 +89,10 @@ impl Directory for MemoryHandle {
                     stats: lease.stats.clone(),
                 })
                 .collect();
-            nodes.sort_by(|a, b| a.owner.node.cmp(&b.owner.node));
+            nodes.sort_by(|a, b| {
+                let (a, b) = (&a.owner, &b.owner);
+                (&a.node, a.incarnation).cmp(&(&b.node, b.incarnation))
+            });
             Ok(nodes)
         })
         .await

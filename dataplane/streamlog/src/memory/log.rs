@@ -16,8 +16,7 @@ impl StreamLog for MemoryHandle {
         self.with(|state, _| {
             let stream = opening.message;
             if let Some(stored) = state.streams.get(&stream) {
-                let repeated = stored.owner == *owner && stored.head().epoch == Epoch::FIRST;
-                if repeated {
+                if stored.is_untouched_since_opened_by(owner) {
                     return Ok(Opened::Yours(Epoch::FIRST));
                 }
                 if !bugs::active(Bug::ReusedId) {

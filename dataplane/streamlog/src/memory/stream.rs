@@ -43,6 +43,15 @@ impl Stored {
         &self.head
     }
 
+    /// Whether an open by `owner` can only be a repeat: it wrote nothing, nobody took it over.
+    pub(super) fn is_untouched_since_opened_by(&self, owner: &Owner) -> bool {
+        let head = &self.head;
+        self.owner == *owner
+            && head.epoch == Epoch::FIRST
+            && head.tail == Index::ZERO
+            && head.seal.is_none()
+    }
+
     pub(super) fn sealed_for(&self, now: Instant) -> Option<Duration> {
         self.sealed_at.map(|at| now.saturating_duration_since(at))
     }
@@ -170,7 +179,7 @@ impl Stored {
         let mut batches = Vec::new();
         let mut bytes = 0;
         for batch in self.batches.get(self.position(from)..).unwrap_or_default() {
-            if bytes >= limit {
+            if !batches.is_empty() && bytes >= limit {
                 break;
             }
             bytes += batch.weight();
