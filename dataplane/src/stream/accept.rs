@@ -7,6 +7,7 @@ use protocol::server_frame::{Accepted, StreamState};
 use protocol::{ChatRequest, ConversationId, ErrorCode, Index, MessageId, UserId};
 use std::sync::Arc;
 use std::time::Duration;
+use streamlog::bugs::{self, Bug};
 use streamlog::{BusEvent, Key, LogError, Mark, Opened, Opening, Space, StreamLog, Target};
 use tokio::sync::oneshot;
 
@@ -97,6 +98,9 @@ impl Node {
     /// The request is known: its stream exists, or whoever remembered it died before opening it and
     /// this node opens it under the same id.
     async fn join(self: &Arc<Self>, known: Arc<Opening>) -> Result<Accepted, Refusal> {
+        if bugs::active(Bug::ReusedId) {
+            return self.start(known, true).await;
+        }
         match self.log.read(known.message, Index::ZERO, 1).await {
             Ok(_) => Ok(accepted(&known, true)),
             Err(LogError::NotFound) => {

@@ -284,7 +284,8 @@ impl Producer {
         self.digest = batch.after;
         let (node, stream) = (self.node.clone(), self.opening.message);
         let gap = std::mem::replace(&mut self.appended_at, now_ms);
-        let gap = (batch.first > Index::ZERO).then(|| Duration::from_millis(now_ms.saturating_sub(gap)));
+        let gap =
+            (batch.first > Index::ZERO).then(|| Duration::from_millis(now_ms.saturating_sub(gap)));
         Box::pin(async move {
             let answer =
                 persist(&node, || node.log.append(stream, &node.owner, batch.clone())).await?;

@@ -1,0 +1,118 @@
+//! Teeth: each deliberate bug under the fault that exposes it, judged by the oracle over real
+//! sockets. The same scenario is clean without the bug and red with it.
+//!
+//! `make teeth` runs all of them and writes the table into the file that `TEETH_REPORT` names.
+
+mod report;
+mod scenarios;
+mod stage;
+
+use client::transcript::{Allowed, Verdict};
+use std::time::{Duration, Instant};
+use streamlog::Bug;
+
+/// A scenario, run once with one seed.
+type Run = fn(u64) -> stage::Judged;
+
+/// A bug, the fault that exposes it, and the seed at which it does.
+pub(crate) struct Tooth {
+    bug: Bug,
+    fault: &'static str,
+    seed: u64,
+    run: Run,
+    allowed: Allowed,
+}
+
+const NOTHING: Allowed = Allowed { restarted: false, interrupted: false, failed: false };
+const RESTARTED: Allowed = Allowed { restarted: true, ..NOTHING };
+
+fn teeth() -> [Tooth; 7] {
+    use scenarios as s;
+    let tooth = |bug, fault, run: Run, allowed| Tooth { bug, fault, seed: 1, run, allowed };
+    [
+        tooth(Bug::NaiveFollower, "slow store, sockets cut", s::sockets_cut, NOTHING),
+        tooth(Bug::NoDedupe, "devices join inside of batches", s::joins_anywhere, NOTHING),
+        tooth(Bug::NoFence, "owner cut off from the store, then back", s::owner_stalls, NOTHING),
+        tooth(
+            Bug::VisibleBeforeDurable,
+            "owner killed between send and acknowledgement",
+            s::owner_dies_unacknowledged,
+            NOTHING,
+        ),
+        tooth(Bug::LostSeal, "store refuses the seal once", s::seal_refused, NOTHING),
+        tooth(Bug::ReusedId, "one request sent to two nodes", s::request_twice, NOTHING),
+        tooth(
+            Bug::ZombieReads,
+            "resume at an owner whose lease lapsed",
+            s::resume_at_a_zombie,
+            RESTARTED,
+        ),
+    ]
+}
+
+/// One row of the table.
+pub(crate) struct Row {
+    tooth: Tooth,
+    clean: Verdict,
+    red: Option<(Verdict, Duration)>,
+}
+
+fn run(tooth: &Tooth, bug: Option<Bug>) -> (Verdict, Duration) {
+    switch(bug);
+    #[allow(clippy::disallowed_methods)] // Real sockets run in real time.
+    let before = Instant::now();
+    let verdict = (tooth.run)(tooth.seed);
+    switch(None);
+    (verdict, before.elapsed())
+}
+
+#[cfg(feature = "bugs")]
+fn switch(bug: Option<Bug>) {
+    streamlog::bugs::activate(bug);
+}
+
+#[cfg(not(feature = "bugs"))]
+fn switch(_: Option<Bug>) {}
+
+/// Every scenario is clean as long as there is no bug: part of every test run.
+#[test]
+fn scenarios_are_clean_without_their_bug() {
+    for tooth in teeth() {
+        let (verdict, _) = run(&tooth, None);
+        assert!(verdict.is_clean(tooth.allowed), "{}: {verdict:#?}", tooth.fault);
+        assert!(verdict.chunks > 0, "{}: nothing was delivered", tooth.fault);
+    }
+}
+
+/// One of the teeth, in every test run that has the bugs compiled in.
+#[cfg(feature = "bugs")]
+#[test]
+fn teeth_one_no_dedupe_is_seen() {
+    let _turn = stage::turn();
+    let [_, tooth, ..] = teeth();
+    let (verdict, _) = run(&tooth, Some(tooth.bug));
+    assert!(verdict.twice > 0, "{verdict:#?}");
+}
+
+/// All of them, and the table.
+#[cfg(feature = "bugs")]
+#[test]
+fn teeth_all_are_seen() {
+    let _turn = stage::turn();
+    let rows: Vec<_> = teeth()
+        .into_iter()
+        .map(|tooth| {
+            let (clean, _) = run(&tooth, None);
+            let red = run(&tooth, Some(tooth.bug));
+            eprintln!("{}", report::line(&tooth, &red.0, red.1));
+            Row { tooth, clean, red: Some(red) }
+        })
+        .collect();
+    report::write(&rows);
+    for row in &rows {
+        assert!(row.clean.is_clean(row.tooth.allowed), "{}: {:#?}", row.tooth.fault, row.clean);
+        let (red, took) = row.red.as_ref().unwrap();
+        assert!(!red.is_clean(row.tooth.allowed), "{} was not seen", row.tooth.bug.name());
+        assert!(*took < Duration::from_secs(20), "{} took {took:?}", row.tooth.bug.name());
+    }
+}

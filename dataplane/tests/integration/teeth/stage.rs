@@ -1,0 +1,173 @@
+//! Where a scenario plays: a fleet with chaos around every node's engines, and devices whose
+//! transcripts are judged together.
+
+use client::recorder::Recorder;
+use client::session::{Event, Options, Session};
+use client::token::TokenSource;
+use client::transcript::{Verdict, agree};
+use dataplane::playground::{Fleet, FleetOptions, WrapEngines};
+use protocol::sim::Directive;
+use protocol::{MessageId, Settings};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::sync::Arc;
+use std::time::Duration;
+use streamlog::chaos::ChaosControl;
+use tokio::time::Instant;
+
+pub(crate) type Judged = Verdict;
+pub(crate) type Device = Session<Recorder>;
+
+/// The bug switch is one for the process: scenarios take turns.
+#[cfg(feature = "bugs")]
+pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Everything quick, so that a takeover takes a second.
+pub(crate) fn quick() -> Settings {
+    let mut settings = Settings::playground();
+    settings.ownership.lease_ms = 600;
+    settings.ownership.renew_ms = 150;
+    settings.ownership.look_ms = 100;
+    settings
+}
+
+pub(crate) struct Stage {
+    pub(crate) fleet: Fleet,
+    pub(crate) controls: Vec<ChaosControl>,
+    pub(crate) text: String,
+    seed: u64,
+    devices: u64,
+}
+
+impl Stage {
+    pub(crate) async fn new(seed: u64, settings: Settings, text: &str) -> Self {
+        client::token::install_crypto();
+        let controls: Vec<_> = (0..2).map(|node| ChaosControl::seeded(seed + node)).collect();
+        let around = controls.clone();
+        let wrap: WrapEngines =
+            Arc::new(move |at, engines| crate::outages::shaken(engines, &around[at]));
+        let options =
+            FleetOptions { nodes: 2, settings, wrap: Some(wrap), ..FleetOptions::default() };
+        let fleet = Fleet::start(options).await.unwrap();
+        // Long enough for every node to be trusted with takeovers.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        Self { fleet, controls, text: text.to_owned(), seed, devices: 0 }
+    }
+
+    fn directive(&self) -> Directive {
+        Directive::parse(&self.text).unwrap()
+    }
+
+    /// A device that begins at node `first` (0 or 1).
+    pub(crate) fn device(&mut self, first: usize) -> Device {
+        self.devices += 1;
+        let rng = SmallRng::seed_from_u64(self.seed * 100 + self.devices);
+        let token = TokenSource::Fixed(self.fleet.token("alice"));
+        let options = Options { first, ..Options::new(self.fleet.node_urls()) };
+        Session::new(options, token, rng, Recorder::default())
+    }
+
+    /// A device that follows a known answer from `from` on.
+    pub(crate) fn follower(&mut self, first: usize, message: MessageId, from: u64) -> Device {
+        let directive = self.directive();
+        let mut device = self.device(first);
+        device.observer().expect_message(message, directive);
+        device.follow(message, protocol::Index(from));
+        device
+    }
+
+    /// Asks through a device until the answer is accepted.
+    pub(crate) async fn ask(&mut self, device: &mut Device, name: &str) -> MessageId {
+        let request = crate::cluster::request_named(&self.text, name);
+        let directive = self.directive();
+        device.observer().expect_request(request.request_id.clone().unwrap(), directive);
+        device.chat(request);
+        loop {
+            if let Event::Accepted(accepted) = device.next().await.unwrap() {
+                return accepted.message_id;
+            }
+        }
+    }
+}
+
+/// Runs a device until it holds so many chunks; its time is bounded.
+pub(crate) async fn until_chunks(device: &mut Device, message: MessageId, count: u64) {
+    let enough = async {
+        while device.position(message).is_none_or(|(next, _)| next.0 < count) {
+            if device.next().await.is_none() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), enough).await;
+}
+
+/// Runs a device until `when` is true of an event; its time is bounded.
+pub(crate) async fn until_event(device: &mut Device, mut when: impl FnMut(&Event) -> bool) {
+    let seen = async {
+        while let Some(event) = device.next().await {
+            if when(&event) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), seen).await;
+}
+
+/// Runs a device to the end of the answer, cutting its sockets every `cut`; 8 s at most.
+pub(crate) async fn until_end(device: &mut Device, message: MessageId, cut: Option<Duration>) {
+    let end = Instant::now() + Duration::from_secs(8);
+    let mut next_cut = cut.map(|every| Instant::now() + every);
+    while Instant::now() < end {
+        let ended = |device: &mut Device| {
+            device.observer().transcript(message).is_some_and(|t| t.end().is_some())
+        };
+        if ended(device) {
+            return;
+        }
+        let wake = next_cut.unwrap_or(end).min(end);
+        let _ = tokio::time::timeout_at(wake, device.next()).await;
+        if let (Some(at), Some(every)) = (next_cut, cut)
+            && Instant::now() >= at
+        {
+            device.cut();
+            next_cut = Some(at + every);
+        }
+    }
+}
+
+/// What the oracle says of all devices of one answer.
+pub(crate) fn judge(devices: &mut [Device], message: MessageId) -> Verdict {
+    let mut verdict = Verdict::default();
+    let transcripts: Vec<_> = devices
+        .iter_mut()
+        .map(|device| {
+            verdict.merge(device.observer().stray());
+            device.observer().take(message)
+        })
+        .collect();
+    for transcript in &transcripts {
+        verdict.merge(&transcript.verdict());
+    }
+    verdict.merge(&agree(&transcripts.iter().collect::<Vec<_>>()));
+    verdict
+}
+
+/// A scenario's own runtime.
+pub(crate) fn play<F: Future<Output = Verdict>>(scenario: F) -> Verdict {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(scenario)
+}
+
+/// Follows to the end with all devices at once, then judges.
+pub(crate) async fn finish(
+    mut devices: Vec<Device>,
+    message: MessageId,
+    cut: Option<Duration>,
+) -> Verdict {
+    let ends = devices.iter_mut().map(|device| until_end(device, message, cut));
+    futures_util::future::join_all(ends).await;
+    judge(&mut devices, message)
+}
