@@ -9,3 +9,4 @@ mod outages;
 mod playground;
 mod streams;
 mod takeovers;
+mod teeth;

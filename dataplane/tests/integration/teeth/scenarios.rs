@@ -1,7 +1,7 @@
 //! One scenario for each bug: the smallest play in which it does harm.
 
 use super::stage::{
-    Judged, Stage, finish, judge, play, quick, until_chunks, until_end, until_event,
+    Judged, Resumed, Stage, finish, judge_all, play, quick, until_chunks, until_end, until_event,
 };
 use client::session::Event;
 use protocol::settings::TakeoverPolicy;
@@ -121,16 +121,12 @@ pub(crate) fn resume_at_a_zombie(seed: u64) -> Judged {
         stage.controls[0].stall();
         until_event(&mut second, |event| matches!(event, Event::Reset(_))).await;
         until_chunks(&mut second, message, 10).await;
-        // There are two nodes: after a cut the session dials the other one, the zombie.
-        second.cut();
-        let _ = tokio::time::timeout(Duration::from_millis(500), async {
-            while second.next().await.is_some() {}
-        })
-        .await;
+        let mut resumed = Resumed::at(&stage, 0, second, message).await;
+        resumed.read_for(Duration::from_millis(500)).await;
         stage.controls[0].resume();
-        let mut devices = [first, second];
-        let ends = devices.iter_mut().map(|device| until_end(device, message, None));
-        futures_util::future::join_all(ends).await;
-        judge(&mut devices, message)
+        resumed.read_for(Duration::from_secs(8)).await;
+        until_end(&mut first, message, None).await;
+        let transcripts = [first.observer().take(message), resumed.recorder.take(message)];
+        judge_all(&transcripts)
     })
 }

@@ -1,13 +1,14 @@
 //! Where a scenario plays: a fleet with chaos around every node's engines, and devices whose
 //! transcripts are judged together.
 
+use client::connection::{Connection, Incoming, Target};
 use client::recorder::Recorder;
-use client::session::{Event, Options, Session};
+use client::session::{Event, Observer, Options, Session};
 use client::token::TokenSource;
-use client::transcript::{Verdict, agree};
+use client::transcript::{Transcript, Verdict, agree};
 use dataplane::playground::{Fleet, FleetOptions, WrapEngines};
 use protocol::sim::Directive;
-use protocol::{MessageId, Settings};
+use protocol::{ClientFrame, Epoch, MessageId, Reconnect, Settings};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::sync::Arc;
@@ -142,18 +143,68 @@ pub(crate) async fn until_end(device: &mut Device, message: MessageId, cut: Opti
 /// What the oracle says of all devices of one answer.
 pub(crate) fn judge(devices: &mut [Device], message: MessageId) -> Verdict {
     let mut verdict = Verdict::default();
-    let transcripts: Vec<_> = devices
-        .iter_mut()
-        .map(|device| {
-            verdict.merge(device.observer().stray());
-            device.observer().take(message)
-        })
-        .collect();
-    for transcript in &transcripts {
+    for device in &mut *devices {
+        verdict.merge(device.observer().stray());
+    }
+    let taken = devices.iter_mut().map(|device| device.observer().take(message));
+    verdict.merge(&judge_all(&taken.collect::<Vec<_>>()));
+    verdict
+}
+
+/// What the oracle says of these transcripts together.
+pub(crate) fn judge_all(transcripts: &[Transcript]) -> Verdict {
+    let mut verdict = agree(&transcripts.iter().collect::<Vec<_>>());
+    for transcript in transcripts {
         verdict.merge(&transcript.verdict());
     }
-    verdict.merge(&agree(&transcripts.iter().collect::<Vec<_>>()));
     verdict
+}
+
+/// A device that resumes at one chosen node, with the epoch of its last chunk and without a digest.
+pub(crate) struct Resumed {
+    pub(crate) recorder: Recorder,
+    connection: Connection,
+    message: MessageId,
+}
+
+impl Resumed {
+    const SOCKET: u32 = 1_000;
+
+    /// Goes on where `device` stands, at node `at`.
+    pub(crate) async fn at(
+        stage: &Stage,
+        at: usize,
+        device: Device,
+        message: MessageId,
+    ) -> Self {
+        let (from, _) = device.position(message).unwrap();
+        let mut recorder = device.close().await;
+        let target = Target {
+            base_url: stage.fleet.node_urls()[at].clone(),
+            token: stage.fleet.token("alice"),
+            resume: None,
+            session: None,
+            receive_buffer: None,
+        };
+        let mut connection = Connection::open(&target).await.unwrap();
+        let epoch = Some(Epoch(2));
+        let reconnect = Reconnect { message_id: message, from, epoch, digest: None };
+        connection.send(&ClientFrame::Reconnect(reconnect));
+        recorder.on_follow(Self::SOCKET, message, from);
+        Self { recorder, connection, message }
+    }
+
+    /// Reads for a while, or to the end of the answer.
+    pub(crate) async fn read_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.recorder.transcript(self.message).is_none_or(|t| t.end().is_none()) {
+            match tokio::time::timeout_at(until, self.connection.next()).await {
+                Ok(Incoming::Frame(frame)) => self.recorder.on_frame(Self::SOCKET, &frame),
+                Ok(Incoming::Closed { .. }) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
 }
 
 /// A scenario's own runtime.
