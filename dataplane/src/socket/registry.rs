@@ -1,23 +1,21 @@
 //! The sockets of a node: who is here, what they follow, and a way to tell them something.
 
-use protocol::{CloseCode, SessionId, UserId};
-use std::sync::Arc;
+use super::stream::KillSwitch;
+use crate::node::Node;
+use crate::session::Rules;
+use futures_util::task::AtomicWaker;
+use jiff::Timestamp;
+use protocol::{MessageId, SessionId, UserId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use tokio::time::Instant;
 
-/// What the node tells a socket's task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// GOAWAY with this socket's own slot (v1; basic sockets ignore it until they are closed).
-    Goaway {
-        /// `drain` or `rebalance`.
-        reason: &'static str,
-        /// When it is closed, from now.
-        deadline_ms: u64,
-        /// Its slot, from now.
-        reconnect_after_ms: u64,
-    },
-    /// Close with this code (basic: 1012 in place of 4000).
-    Close(CloseCode),
-}
+pub use crate::session::Control;
+
+/// Most things a socket's task is told and has not yet done; the oldest gives way.
+const MOST_CONTROLS: usize = 16;
 
 /// One open socket.
 pub struct SocketHandle {
@@ -25,12 +23,45 @@ pub struct SocketHandle {
     pub session: SessionId,
     /// Whose.
     pub user: UserId,
+    /// Since when.
+    pub connected_at: Timestamp,
+    waker: AtomicWaker,
+    told: AtomicBool,
+    ended: AtomicBool,
+    live: AtomicUsize,
+    due_ms: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    controls: Vec<Control>,
+    newest: Option<MessageId>,
 }
 
 impl SocketHandle {
+    fn new(session: SessionId, user: UserId, connected_at: Timestamp) -> Self {
+        Self {
+            session,
+            user,
+            connected_at,
+            waker: AtomicWaker::new(),
+            told: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            live: AtomicUsize::new(0),
+            due_ms: AtomicU64::new(0),
+            inner: Mutex::default(),
+        }
+    }
+
     /// Live answers it follows.
     pub fn live_follows(&self) -> usize {
-        0
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// The newest live answer it follows.
+    pub fn newest_live(&self) -> Option<MessageId> {
+        self.lock().newest
     }
 
     /// Whether it speaks v1.
@@ -40,18 +71,92 @@ impl SocketHandle {
 
     /// Tells its task something, soon.
     pub fn tell(&self, control: Control) {
-        let _ = control;
+        let mut inner = self.lock();
+        if inner.controls.len() >= MOST_CONTROLS {
+            inner.controls.remove(0);
+        }
+        inner.controls.push(control);
+        drop(inner);
+        self.told.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// What its task was told since the last call.
+    pub(super) fn controls(&self) -> Vec<Control> {
+        if !self.told.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.lock().controls)
+    }
+
+    pub(super) fn set_live(&self, live: usize, newest: Option<MessageId>) {
+        self.live.store(live, Ordering::Relaxed);
+        self.lock().newest = newest;
+    }
+
+    /// When its task wants to be woken at the latest.
+    pub(super) fn set_due(&self, due_ms: u64) {
+        self.due_ms.store(due_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether it must end at once, without a word.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The sockets of a node.
 #[derive(Default)]
-pub struct Sockets {}
+pub struct Sockets {
+    open: Mutex<Open>,
+    kill: KillSwitch,
+    base: OnceLock<Instant>,
+    rules: OnceLock<Arc<Rules>>,
+    /// When the node was first seen draining, in its milliseconds + 1; 0 while it serves.
+    draining: AtomicU64,
+    followed: Mutex<HashMap<MessageId, usize>>,
+}
+
+#[derive(Default)]
+struct Open {
+    ended: bool,
+    count: usize,
+    sessions: HashMap<SessionId, Vec<Arc<SocketHandle>>>,
+    of_user: HashMap<UserId, usize>,
+}
+
+impl Open {
+    fn handles(&self) -> impl Iterator<Item = &Arc<SocketHandle>> {
+        self.sessions.values().flatten()
+    }
+}
+
+/// Why a socket is not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The user has too many.
+    User,
+    /// The node has ended.
+    Ended,
+}
 
 impl Sockets {
     /// How many.
     pub fn len(&self) -> usize {
-        0
+        self.lock().count
     }
 
     /// Whether none.
@@ -61,6 +166,153 @@ impl Sockets {
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<SocketHandle>> {
-        Vec::new()
+        self.lock().handles().cloned().collect()
+    }
+
+    /// Those of one session.
+    pub fn of_session(&self, session: SessionId) -> Vec<Arc<SocketHandle>> {
+        self.lock().sessions.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// The switch that every stream of the node obeys.
+    pub fn kill_switch(&self) -> KillSwitch {
+        self.kill.clone()
+    }
+
+    /// Resets every socket, as a killed process would: the peers see RST.
+    pub fn reset(&self) {
+        self.kill.set();
+        self.end();
+    }
+
+    /// Ends every socket at once and lets no other in.
+    pub(super) fn end(&self) {
+        let mut open = self.lock();
+        open.ended = true;
+        open.handles().for_each(|handle| handle.end());
+    }
+
+    /// Wakes every task that wants to look at the clock.
+    pub(super) fn wake_due(&self, now_ms: u64) {
+        let open = self.lock();
+        for handle in open.handles() {
+            if handle.due_ms.load(Ordering::Relaxed) <= now_ms {
+                handle.waker.wake();
+            }
+        }
+    }
+
+    /// Milliseconds of the node's monotonic clock.
+    pub(super) fn mono_ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(*self.base.get_or_init(|| now)).as_millis() as u64
+    }
+
+    /// What all sessions here have in common.
+    pub(super) fn rules(&self, node: &Node) -> Arc<Rules> {
+        let rules = || Arc::new(Rules::new(node.owner.node.clone(), &node.settings));
+        self.rules.get_or_init(rules).clone()
+    }
+
+    /// Since when the node drains; `draining` is what it says of itself now.
+    pub(super) fn draining_since(&self, draining: bool, now_ms: u64) -> Option<u64> {
+        if !draining {
+            self.draining.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let first =
+            self.draining.compare_exchange(0, now_ms + 1, Ordering::Relaxed, Ordering::Relaxed);
+        Some(first.map_or_else(|at| at - 1, |_| now_ms))
+    }
+
+    /// Somebody here follows this answer while the guard lives, a socket or an SSE response: the
+    /// node says so in the registry (`onDisconnect: cancel`).
+    pub fn follows(node: &Arc<Node>, message: MessageId) -> Followed {
+        *node.sockets.followed().entry(message).or_insert(0) += 1;
+        Followed { node: node.clone(), message }
+    }
+
+    /// Answers that somebody here follows, of those that care.
+    pub(super) fn followed_here(&self) -> Vec<MessageId> {
+        self.followed().keys().copied().collect()
+    }
+
+    /// Enters a socket; it leaves with the guard.
+    pub(super) fn enter(
+        node: &Arc<Node>,
+        session: SessionId,
+        user: &UserId,
+    ) -> Result<Entered, Full> {
+        let mut open = node.sockets.lock();
+        if open.ended {
+            return Err(Full::Ended);
+        }
+        let of_user = open.of_user.entry(user.clone()).or_insert(0);
+        if *of_user >= node.settings.limits.sockets_per_user {
+            return Err(Full::User);
+        }
+        *of_user += 1;
+        open.count += 1;
+        let handle = Arc::new(SocketHandle::new(session, user.clone(), node.clock.wall()));
+        let of_session = open.sessions.entry(session).or_insert_with(|| Vec::with_capacity(1));
+        of_session.push(handle.clone());
+        drop(open);
+        node.metrics.sockets.inc();
+        Ok(Entered { node: node.clone(), handle })
+    }
+
+    fn leave(&self, handle: &Arc<SocketHandle>) {
+        let mut open = self.lock();
+        if let Some(of_session) = open.sessions.get_mut(&handle.session) {
+            of_session.retain(|one| !Arc::ptr_eq(one, handle));
+            if of_session.is_empty() {
+                open.sessions.remove(&handle.session);
+            }
+            open.count -= 1;
+        }
+        if let Some(of_user) = open.of_user.get_mut(&handle.user) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                open.of_user.remove(&handle.user);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashMap<MessageId, usize>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in [`Sockets`].
+pub(super) struct Entered {
+    pub(super) node: Arc<Node>,
+    pub(super) handle: Arc<SocketHandle>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.node.sockets.leave(&self.handle);
+        self.node.metrics.sockets.dec();
+    }
+}
+
+/// See [`Sockets::follows`].
+pub struct Followed {
+    node: Arc<Node>,
+    message: MessageId,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let mut followed = self.node.sockets.followed();
+        if let Some(count) = followed.get_mut(&self.message) {
+            *count -= 1;
+            if *count == 0 {
+                followed.remove(&self.message);
+            }
+        }
     }
 }
