@@ -1,6 +1,7 @@
 //! What a client asks for in its upgrade request (RFC 6455 section 4.2.1, protocol section 1), read
 //! without looking at anything else.
 
+use crate::admit::credentials::entries;
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -55,7 +56,7 @@ impl Offer {
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
         let key = key.ok_or(NoHandshake::Malformed("Sec-WebSocket-Key"))?;
-        let protocols = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
+        let protocols = entries(headers, SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
         let dialect = match &protocols[..] {
             [] if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) => Some(Dialect::Basic),
             offered => offered.contains(&SUBPROTOCOL).then_some(Dialect::V1),
@@ -77,11 +78,15 @@ impl Offer {
     }
 }
 
+/// A `sessionId` that is no UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoUuid;
+
 /// The `sessionId` of the query; `None`: absent.
 ///
 /// # Errors
-/// It is no UUID.
-pub fn session_of(parts: &Parts) -> Result<Option<SessionId>, ()> {
+/// [`NoUuid`].
+pub fn session_of(parts: &Parts) -> Result<Option<SessionId>, NoUuid> {
     let query = parts.uri.query().unwrap_or_default();
     let mut values = query.split('&').filter_map(|pair| match pair.split_once('=') {
         Some(("sessionId", value)) => Some(value),
@@ -89,17 +94,11 @@ pub fn session_of(parts: &Parts) -> Result<Option<SessionId>, ()> {
         _ => None,
     });
     // A UUID has no character that a URL must escape.
-    values.next().map(|value| SessionId::parse(value).ok_or(())).transpose()
-}
-
-/// Entries of a header that is a list, over all its lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    values.next().map(|value| SessionId::parse(value).ok_or(NoUuid)).transpose()
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+    entries(headers, name.clone()).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
 fn is_key(key: &[u8]) -> bool {
@@ -176,7 +175,7 @@ mod tests {
         assert_eq!(session("?token=x"), Ok(None));
         assert!(session("?a=b&sessionId=018f4d5e-0000-7000-8000-000000000001").unwrap().is_some());
         for bad in ["?sessionId=", "?sessionId", "?sessionId=7", "?sessionId=drop%20table"] {
-            assert_eq!(session(bad), Err(()), "{bad}");
+            assert_eq!(session(bad), Err(NoUuid), "{bad}");
         }
     }
 

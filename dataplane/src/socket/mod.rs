@@ -20,3 +20,12 @@ pub use registry::{Control, Followed, SocketHandle, Sockets};
 pub use stream::{KillSwitch, NodeListener, NodeStream};
 pub use sweep::sweep;
 pub use upgrade::upgrade;
+
+use crate::node::Node;
+use crate::session::Now;
+
+/// The moment, as sessions count it.
+fn now(node: &Node) -> Now {
+    let mono = node.clock.now().saturating_duration_since(node.started);
+    Now { mono_ms: mono.as_millis() as u64, wall: node.clock.wall() }
+}

@@ -90,7 +90,7 @@ mod tests {
         ) {
             let mut outbox = Outbox::default();
             pieces.iter().for_each(|piece| outbox.push(Bytes::from(piece.clone())));
-            let (mut got, mut steps) = (Vec::new(), steps.into_iter());
+            let (mut got, mut steps) = (Vec::<u8>::new(), steps.into_iter());
             // A step of 0 is a kernel that would block; after the last step it takes everything.
             loop {
                 let done = outbox.flush(|slices| {

@@ -5,12 +5,11 @@ use crate::node::Node;
 use crate::session::Rules;
 use futures_util::task::AtomicWaker;
 use jiff::Timestamp;
-use protocol::{MessageId, SessionId, UserId};
+use protocol::{Dialect, MessageId, SessionId, UserId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
-use tokio::time::Instant;
 
 pub use crate::session::Control;
 
@@ -25,11 +24,13 @@ pub struct SocketHandle {
     pub user: UserId,
     /// Since when.
     pub connected_at: Timestamp,
+    dialect: Dialect,
     waker: AtomicWaker,
     told: AtomicBool,
     ended: AtomicBool,
     live: AtomicUsize,
     due_ms: AtomicU64,
+    queued: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -40,16 +41,18 @@ struct Inner {
 }
 
 impl SocketHandle {
-    fn new(session: SessionId, user: UserId, connected_at: Timestamp) -> Self {
+    fn new(session: SessionId, user: UserId, dialect: Dialect, connected_at: Timestamp) -> Self {
         Self {
             session,
             user,
             connected_at,
+            dialect,
             waker: AtomicWaker::new(),
             told: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             live: AtomicUsize::new(0),
             due_ms: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
             inner: Mutex::default(),
         }
     }
@@ -59,6 +62,11 @@ impl SocketHandle {
         self.live.load(Ordering::Relaxed)
     }
 
+    /// Bytes that wait because the client does not read.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// The newest live answer it follows.
     pub fn newest_live(&self) -> Option<MessageId> {
         self.lock().newest
@@ -66,7 +74,7 @@ impl SocketHandle {
 
     /// Whether it speaks v1.
     pub fn understands_goaway(&self) -> bool {
-        true
+        self.dialect == Dialect::V1
     }
 
     /// Tells its task something, soon.
@@ -94,9 +102,10 @@ impl SocketHandle {
         self.lock().newest = newest;
     }
 
-    /// When its task wants to be woken at the latest.
-    pub(super) fn set_due(&self, due_ms: u64) {
+    /// When its task wants to be woken at the latest, and what waits to be written.
+    pub(super) fn note(&self, due_ms: u64, queued: usize) {
         self.due_ms.store(due_ms, Ordering::Relaxed);
+        self.queued.store(queued, Ordering::Relaxed);
     }
 
     pub(super) fn register(&self, waker: &Waker) {
@@ -123,10 +132,7 @@ impl SocketHandle {
 pub struct Sockets {
     open: Mutex<Open>,
     kill: KillSwitch,
-    base: OnceLock<Instant>,
     rules: OnceLock<Arc<Rules>>,
-    /// When the node was first seen draining, in its milliseconds + 1; 0 while it serves.
-    draining: AtomicU64,
     followed: Mutex<HashMap<MessageId, usize>>,
 }
 
@@ -202,26 +208,10 @@ impl Sockets {
         }
     }
 
-    /// Milliseconds of the node's monotonic clock.
-    pub(super) fn mono_ms(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(*self.base.get_or_init(|| now)).as_millis() as u64
-    }
-
     /// What all sessions here have in common.
     pub(super) fn rules(&self, node: &Node) -> Arc<Rules> {
         let rules = || Arc::new(Rules::new(node.owner.node.clone(), &node.settings));
         self.rules.get_or_init(rules).clone()
-    }
-
-    /// Since when the node drains; `draining` is what it says of itself now.
-    pub(super) fn draining_since(&self, draining: bool, now_ms: u64) -> Option<u64> {
-        if !draining {
-            self.draining.store(0, Ordering::Relaxed);
-            return None;
-        }
-        let first =
-            self.draining.compare_exchange(0, now_ms + 1, Ordering::Relaxed, Ordering::Relaxed);
-        Some(first.map_or_else(|at| at - 1, |_| now_ms))
     }
 
     /// Somebody here follows this answer while the guard lives, a socket or an SSE response: the
@@ -241,6 +231,7 @@ impl Sockets {
         node: &Arc<Node>,
         session: SessionId,
         user: &UserId,
+        dialect: Dialect,
     ) -> Result<Entered, Full> {
         let mut open = node.sockets.lock();
         if open.ended {
@@ -252,7 +243,8 @@ impl Sockets {
         }
         *of_user += 1;
         open.count += 1;
-        let handle = Arc::new(SocketHandle::new(session, user.clone(), node.clock.wall()));
+        let handle = SocketHandle::new(session, user.clone(), dialect, node.clock.wall());
+        let handle = Arc::new(handle);
         let of_session = open.sessions.entry(session).or_insert_with(|| Vec::with_capacity(1));
         of_session.push(handle.clone());
         drop(open);

@@ -4,7 +4,7 @@ use super::registry::{Entered, Full, Sockets};
 use super::upgrade::refuse;
 use super::wire::{Heard, Wire};
 use super::work::{Told, Work};
-use super::{ask, encode, facts};
+use super::{ask, encode, facts, now};
 use crate::admit::Identity;
 use crate::node::Node;
 use crate::session::{Input, Now, Output, Session};
@@ -47,7 +47,7 @@ impl SocketTask {
         identity: Identity,
     ) {
         let user = identity.user.clone();
-        let entered = match Sockets::enter(&node, session_id, &user) {
+        let entered = match Sockets::enter(&node, session_id, &user, dialect) {
             Ok(entered) => entered,
             Err(Full::User) => {
                 return Box::pin(refuse(&node, wire, None, CloseCode::TooManySockets)).await;
@@ -68,13 +68,8 @@ impl SocketTask {
         &self.entered.node
     }
 
-    fn now(&self) -> Now {
-        let node = self.node();
-        Now { mono_ms: node.sockets.mono_ms(node.clock.now()), wall: node.clock.wall() }
-    }
-
     fn open(&mut self) {
-        let now = self.now();
+        let now = now(self.node());
         self.handle(now, Input::Opened);
         if !self.node().drain.is_serving() {
             // Told at once; whoever drains may give it a better slot later.
@@ -90,7 +85,7 @@ impl SocketTask {
         if self.entered.handle.is_ended() || self.wire.is_killed() {
             return Poll::Ready(());
         }
-        let now = self.now();
+        let now = now(self.node());
         for _ in 0..MOST_ROUNDS {
             self.take_controls(now);
             let mut again = self.hear(now, cx);
@@ -106,7 +101,9 @@ impl SocketTask {
             if self.give_up_ms.is_some_and(|at| at <= now.mono_ms) {
                 return Poll::Ready(());
             }
-            if !again && !(held && self.wire.queued() <= self.queue_bytes()) {
+            // What was written made room for the followers.
+            let room = held && self.wire.queued() <= self.queue_bytes();
+            if !(again || room) {
                 self.set_due();
                 return Poll::Pending;
             }
@@ -121,7 +118,8 @@ impl SocketTask {
     }
 
     fn set_due(&self) {
-        self.entered.handle.set_due(self.give_up_ms.unwrap_or_else(|| self.session.due_ms()));
+        let due_ms = self.give_up_ms.unwrap_or_else(|| self.session.due_ms());
+        self.entered.handle.note(due_ms, self.wire.queued());
     }
 
     fn take_controls(&mut self, now: Now) {
@@ -156,11 +154,10 @@ impl SocketTask {
         true
     }
 
-    /// Takes answers of the node and events of followers. `true`: there may be more.
+    /// Takes answers of the node and events of followers. `true`: what they led to is to be polled.
     fn take_work(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         let Some(work) = &mut self.work else { return false };
         let (answers, told) = work.poll(cx);
-        let answered = !answers.is_empty();
         for answer in answers {
             self.note(&answer);
             self.handle(now, answer);
@@ -169,7 +166,7 @@ impl SocketTask {
         if self.work.as_ref().is_some_and(|work| work.is_idle()) {
             self.work = None;
         }
-        answered
+        self.work.as_ref().is_some_and(|work| work.is_fresh())
     }
 
     /// All events of one poll together: batches in a row become one write.

@@ -1,22 +1,23 @@
 //! `GET /ws/chat`: who may have a socket (protocol section 1), and the way from an HTTP request to
 //! the raw stream.
 
-use super::handshake::{NoHandshake, Offer, session_of};
+use super::handshake::{NoHandshake, NoUuid, Offer, session_of};
 use super::stream::NodeStream;
 use super::task::SocketTask;
 use super::wire::Wire;
 use super::{encode, facts};
 use crate::admit::{Identity, credentials};
+use crate::api::problem;
 use crate::node::Node;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::StatusCode;
 use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderName, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
@@ -26,14 +27,12 @@ use protocol::{CloseCode, Dialect, ErrorCode, SUBPROTOCOL, ServerFrame, SessionI
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// An upgrade that takes longer is given up.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
 /// A socket that is only told why it is closed may take this long to listen.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// Where nothing better is known.
-const RETRY_AFTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// What becomes of a request that is upgraded.
 enum Verdict {
@@ -67,15 +66,15 @@ pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Respons
 
 /// Every check of protocol section 1, in order.
 async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict, Box<Response>> {
-    if let Some(retry) = is_draining(node) {
-        return Err(problem(ErrorCode::Draining, None, Some(retry)));
+    if is_gone(node) {
+        return Err(refused(ErrorCode::Draining, None, None));
     }
-    let session = session_of(parts).map_err(|()| {
-        problem(ErrorCode::InvalidMessage, Some("sessionId must be a UUID, or absent"), None)
+    let session = session_of(parts).map_err(|NoUuid| {
+        refused(ErrorCode::InvalidMessage, Some("sessionId must be a UUID, or absent"), None)
     })?;
     if !offer.may_come(&node.settings.auth.allowed_origins) {
         let detail = "this Origin is not in auth.allowedOrigins";
-        return Err(problem(ErrorCode::Forbidden, Some(detail), None));
+        return Err(refused(ErrorCode::Forbidden, Some(detail), None));
     }
     let Some(dialect) = offer.dialect else {
         enter(node, false)?;
@@ -86,9 +85,9 @@ async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict
     let identity = match credentials::authenticate(node, parts).await {
         Ok(identity) => identity,
         Err(ErrorCode::StoreUnavailable) => {
-            return Err(problem(ErrorCode::StoreUnavailable, None, Some(RETRY_AFTER_DRAIN)));
+            return Err(refused(ErrorCode::StoreUnavailable, None, None));
         }
-        Err(code) if dialect == Dialect::V1 => return Err(problem(code, None, None)),
+        Err(code) if dialect == Dialect::V1 => return Err(refused(code, None, None)),
         Err(code) => {
             enter(node, false)?;
             let (selected, close) = (Some(dialect), CloseCode::Unauthenticated);
@@ -104,15 +103,17 @@ async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict
     Ok(Verdict::Serve { dialect, session, identity })
 }
 
-/// `Some`: for so long that no socket is accepted any more.
-fn is_draining(node: &Node) -> Option<Duration> {
-    let now_ms = node.sockets.mono_ms(node.clock.now());
-    let since = node.sockets.draining_since(!node.drain.is_serving(), now_ms)?;
-    (now_ms - since >= node.settings.drain.linger_ms).then_some(RETRY_AFTER_DRAIN)
+/// Whether the node drains for so long that no socket is accepted any more.
+fn is_gone(node: &Node) -> bool {
+    let lingers = |began: Instant| {
+        let since = node.clock.now().saturating_duration_since(began);
+        since < Duration::from_millis(node.settings.drain.linger_ms)
+    };
+    !node.drain.is_serving() && !node.drain.began().is_some_and(lingers)
 }
 
 fn enter(node: &Node, resuming: bool) -> Result<(), Box<Response>> {
-    node.admit.enter(resuming).map_err(|retry| problem(ErrorCode::AtCapacity, None, Some(retry)))
+    node.admit.enter(resuming).map_err(|retry| refused(ErrorCode::AtCapacity, None, Some(retry)))
 }
 
 async fn run(node: Arc<Node>, on_upgrade: OnUpgrade, verdict: Verdict) {
@@ -181,45 +182,22 @@ fn no_handshake(why: NoHandshake) -> Response {
         NoHandshake::Version => "Sec-WebSocket-Version must be 13".to_owned(),
         NoHandshake::Malformed(what) => format!("{what} does not fit RFC 6455"),
     };
-    let upgrade_required = !matches!(why, NoHandshake::Malformed(_));
-    let mut response = *problem(ErrorCode::InvalidMessage, Some(&detail), None);
-    if upgrade_required {
-        let status = StatusCode::UPGRADE_REQUIRED;
-        let body = Problem { status: status.as_u16(), ..bare(ErrorCode::InvalidMessage, &detail) };
-        *response.body_mut() = body_of(&body);
-        *response.status_mut() = status;
-        put(&mut response, UPGRADE, "websocket");
-        put(&mut response, CONNECTION, "Upgrade");
-        put(&mut response, SEC_WEBSOCKET_VERSION, "13");
+    if let NoHandshake::Malformed(_) = why {
+        return problem(ErrorCode::InvalidMessage, Some(&detail), None);
     }
+    let status = StatusCode::UPGRADE_REQUIRED;
+    let mut response = problem(ErrorCode::InvalidMessage, None, None);
+    let code = Problem::new(ErrorCode::InvalidMessage);
+    let body = Problem { status: status.as_u16(), detail: Some(detail), ..code };
+    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     response
 }
 
-fn bare(code: ErrorCode, detail: &str) -> Problem {
-    Problem { detail: Some(detail.to_owned()), ..Problem::new(code) }
-}
-
-fn body_of(problem: &Problem) -> Body {
-    Body::from(serde_json::to_vec(problem).unwrap_or_default())
-}
-
-fn problem(code: ErrorCode, detail: Option<&str>, retry: Option<Duration>) -> Box<Response> {
-    let mut body = detail.map_or_else(|| Problem::new(code), |detail| bare(code, detail));
-    body.retry_after_ms = retry.map(|retry| retry.as_millis() as u64);
-    let mut response = Response::new(body_of(&body));
-    *response.status_mut() =
-        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    put(&mut response, CONTENT_TYPE, "application/problem+json");
-    if let Some(retry) = retry {
-        let seconds = retry.as_millis().div_ceil(1_000).max(1);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
-    }
-    if response.status() == StatusCode::UNAUTHORIZED {
-        put(&mut response, WWW_AUTHENTICATE, "Bearer");
-    }
-    Box::new(response)
-}
-
-fn put(response: &mut Response, name: HeaderName, value: &'static str) {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
+fn refused(code: ErrorCode, detail: Option<&str>, retry: Option<Duration>) -> Box<Response> {
+    Box::new(problem(code, detail, retry))
 }

@@ -89,6 +89,8 @@ pub struct Work {
     futures: FuturesUnordered<BoxFuture<'static, Answer>>,
     inlet: Arc<Inlet>,
     driven: Vec<Driven>,
+    /// Something was added and not polled yet: nobody else wakes it.
+    fresh: bool,
 }
 
 impl Work {
@@ -101,6 +103,7 @@ impl Work {
             let _ = drive.await;
             None
         }));
+        self.fresh = true;
         self.driven.push(Driven { id, driver, followed: None });
     }
 
@@ -121,15 +124,22 @@ impl Work {
     /// Waits for an answer of the node.
     pub fn ask(&mut self, answer: BoxFuture<'static, Answer>) {
         self.futures.push(answer);
+        self.fresh = true;
     }
 
     /// Runs everything as far as it goes; answers come first, then what followers told.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> (Vec<Input<'static>>, Vec<Told>) {
+        self.fresh = false;
         let mut answers = Vec::new();
         while let Poll::Ready(Some(answer)) = Pin::new(&mut self.futures).poll_next(cx) {
             answers.extend(answer);
         }
         (answers, self.inlet.take())
+    }
+
+    /// Whether it must be polled although nothing woke it.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Whether it may be dropped.
