@@ -248,7 +248,6 @@ impl Sockets {
         let of_session = open.sessions.entry(session).or_insert_with(|| Vec::with_capacity(1));
         of_session.push(handle.clone());
         drop(open);
-        node.metrics.sockets.inc();
         Ok(Entered { node: node.clone(), handle })
     }
 
@@ -287,7 +286,6 @@ pub(super) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.node.sockets.leave(&self.handle);
-        self.node.metrics.sockets.dec();
     }
 }
 
