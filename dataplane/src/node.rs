@@ -3,7 +3,7 @@
 use crate::admit::{Admit, Keys};
 use crate::drain::Drain;
 use crate::metrics::Metrics;
-use crate::socket::Sockets;
+use crate::socket::{NodeListener, Sockets};
 use crate::stream::Streams;
 use crate::stream::contact::Contact;
 use crate::upstream::Upstream;
@@ -154,6 +154,7 @@ impl Node {
 
     fn serve_http(self: &Arc<Self>, listener: TcpListener, router: axum::Router) {
         let stop = self.stop.clone();
+        let listener = NodeListener::new(listener, self.sockets.kill_switch());
         self.tasks.spawn(async move {
             let server = axum::serve(listener, router);
             tokio::select! {

@@ -1,21 +1,31 @@
 //! WebSockets: upgrade, frames in and out, one task a socket. No decision is made here.
+//!
+//! Reading order: [`handshake`] → [`upgrade`](mod@upgrade) → [`task`] → [`wire`] → [`outbox`] →
+//! [`encode`] → [`work`] → [`ask`] → [`registry`] → [`facts`] → [`sweep`](mod@sweep) → [`stream`].
 
+pub mod ask;
+pub mod encode;
+pub mod facts;
+pub mod handshake;
+pub mod outbox;
 pub mod registry;
+pub mod stream;
+pub mod sweep;
+pub mod task;
+pub mod upgrade;
+pub mod wire;
+pub mod work;
+
+pub use registry::{Control, Followed, SocketHandle, Sockets};
+pub use stream::{KillSwitch, NodeListener, NodeStream};
+pub use sweep::sweep;
+pub use upgrade::upgrade;
 
 use crate::node::Node;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use std::sync::Arc;
+use crate::session::Now;
 
-pub use registry::{Control, SocketHandle, Sockets};
-
-/// `GET /ws/chat`.
-pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Response {
-    let _ = (node, request);
-    http::StatusCode::NOT_IMPLEMENTED.into_response()
-}
-
-/// Idleness, token expiry and heartbeats of all sockets: one timer a node, not one a socket.
-pub async fn sweep(node: Arc<Node>) {
-    node.stop.cancelled().await;
+/// The moment, as sessions count it.
+fn now(node: &Node) -> Now {
+    let mono = node.clock.now().saturating_duration_since(node.started);
+    Now { mono_ms: mono.as_millis() as u64, wall: node.clock.wall() }
 }

@@ -5,6 +5,8 @@
 
 mod cluster;
 mod drains;
+mod edge;
+mod fixture;
 mod outages;
 mod playground;
 mod streams;
