@@ -62,13 +62,12 @@ impl Report {
         let ratios = of(|(server, floor)| server.micros / floor.micros);
         let ratio = median(&ratios);
         let frames = median(&of(|(server, _)| server.chunks_a_frame));
+        let (server, floor) = (of(|(server, _)| server.micros), of(|(_, floor)| floor.micros));
         self.row(Row {
             measure: format!("CPU a delivered chunk: {name}"),
-            measured: format!(
-                "**{ratio:.2} × floor** ({:.2} µs)",
-                median(&of(|(server, _)| server.micros))
-            ),
-            floor: format!("{:.2} µs", median(&of(|(_, floor)| floor.micros))),
+            measured: format!("**{ratio:.2} × floor** ({:.2} µs)", median(&server)),
+            // How much the floor itself moved is the noise of this machine.
+            floor: format!("{:.2} µs ({})", median(&floor), range(&floor)),
             ratio: spread(&ratios, 2),
             reach: format!("≤ {reach} × floor"),
             met: ratio <= reach,
@@ -163,6 +162,13 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The least and the most.
+fn range(values: &[f64]) -> String {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{least:.2}–{most:.2}")
+}
+
 /// The values in the order of the rounds: shows drift and outliers as they are.
 pub(super) fn spread(values: &[f64], digits: usize) -> String {
     values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(" · ")
@@ -195,7 +201,9 @@ mod tests {
         report.compared("x", &pairs, 1.5);
         assert!(report.met());
         assert_eq!(report.rows[0].ratio, "1.50 · 1.00 · 1.80");
-        assert!(report.markdown().contains("**1.50 × floor** (18.00 µs)"), "{}", report.markdown());
+        let text = report.markdown();
+        assert!(text.contains("**1.50 × floor** (18.00 µs)"), "{text}");
+        assert!(text.contains("10.00 µs (6.00–20.00)"), "{text}");
         report.compared("y", &pairs, 1.4);
         assert!(!report.met());
         assert!(report.markdown().contains("1 of 2 measures **missed**."));
