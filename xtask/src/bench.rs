@@ -8,6 +8,7 @@ mod proc;
 mod report;
 mod websocket;
 
+use crate::document::write_part;
 use crate::playground::{Options, Playground};
 use crate::process::{Stop, cargo, foreground};
 use anyhow::{Context as _, Result, bail};
@@ -81,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = bench.measure(Duration::from_secs(args.window.into()))?;
     println!("\n{}", report.markdown());
     if let Some(path) = &args.report {
-        report.write(path)?;
+        write_part(path, "bench", &report.markdown())?;
         println!("written to {}", path.display());
     }
     Ok(if report.met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,5 +1,6 @@
 //! `cargo xtask chaos`: a playground of its own on a free port, and `chatctl chaos` against it.
 
+use crate::document;
 use crate::playground::{Options, Playground};
 use crate::process::{Group, Stop, cargo, foreground};
 use anyhow::{Context as _, Result};
@@ -14,7 +15,7 @@ pub(crate) struct Args {
     /// Chooses what happens when; the same seed makes the same plan
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write the result into this file
+    /// Write the result into this document, between its markers
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -32,13 +33,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let playground = Playground::start(options, &stop)?;
     eprintln!("chaos: playground at {}", playground.url());
+    let written = binaries.join("chaos.md");
+    // Of an earlier run; it must not pass for this one's.
+    let _ = std::fs::remove_file(&written);
     let mut command = Command::new(binaries.join("chatctl"));
     command.args(["chaos", "--url", &playground.url()]);
     command.args(["--answers", &args.answers.to_string(), "--seed", &args.seed.to_string()]);
-    if let Some(report) = &args.report {
-        command.arg("--report").arg(report);
-    }
+    command.arg("--report").arg(&written);
     let status = Group::spawn("chatctl", &mut command)?.wait(&stop)?;
+    if let (Some(path), Ok(result)) = (&args.report, std::fs::read_to_string(&written)) {
+        let how = format!("make chaos ANSWERS={} SEED={}", args.answers, args.seed);
+        let text = format!("{}\n\n{}", document::circumstances(&how), document::as_part(&result));
+        document::write_part(path, "chaos", &text)?;
+    }
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }

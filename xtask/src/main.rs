@@ -3,6 +3,7 @@
 
 mod bench;
 mod chaos;
+mod document;
 mod playground;
 mod process;
 mod teeth;

@@ -1,27 +1,42 @@
 //! `cargo xtask teeth`: the chaos suite against a build with the deliberate bugs compiled in. Each
 //! bug must turn it red, or the suite proves nothing.
 
+use crate::document;
 use crate::process::{cargo, foreground};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the table of bugs and what caught them into this file
+    /// Write the table of bugs and what caught them into this document, between its markers
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
 /// Runs the teeth tests; their failure is this command's.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let written = std::env::current_exe()?.with_file_name("teeth.md");
+    // Of an earlier run; it must not pass for this one's.
+    let _ = std::fs::remove_file(&written);
     let mut command = cargo();
     command.args(["test", "--workspace", "--features", "dataplane/bugs"]);
     command.args(["--test", "integration", "teeth_", "--", "--nocapture"]);
-    if let Some(report) = &args.report {
-        // Tests run in their package's folder, so the path must be absolute.
-        command.env("TEETH_REPORT", std::path::absolute(report)?);
+    command.env("TEETH_REPORT", &written);
+    let outcome = foreground(&mut command);
+    if let Some(path) = &args.report {
+        match std::fs::read_to_string(&written) {
+            Ok(result) => {
+                let head = document::circumstances("make teeth");
+                let text = format!("{head}\n\n{}", document::as_part(&result));
+                document::write_part(path, "teeth", &text)?;
+            }
+            // Tests that failed may not have come so far; their failure says more.
+            Err(error) if outcome.is_ok() => {
+                return Err(error).context("the teeth tests wrote no TEETH_REPORT");
+            }
+            Err(_) => {}
+        }
     }
-    foreground(&mut command)?;
-    Ok(ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! What Linux says of a process and of the machine: CPU time, memory, steal, name.
+//! What Linux says of a process and of the machine: CPU time, memory, steal.
 
 use anyhow::{Context as _, Result};
 use std::collections::HashMap;
@@ -107,18 +107,6 @@ impl Machine {
         let others = busy - known.as_secs_f64() / TICK.as_secs_f64();
         (steal, others.max(0.0) / all)
     }
-}
-
-/// One line that names the machine.
-pub(super) fn describe_machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown model", |(_, model)| model);
-    let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores ({model}), Linux {}", kernel.trim())
 }
 
 /// Files this process may open.

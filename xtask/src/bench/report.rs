@@ -1,14 +1,9 @@
-//! The result: a table for people, on the terminal and in a document between two markers.
+//! The result: a table for people, the same on the terminal and in the document.
 
 use super::measures::Sample;
-use super::proc::describe_machine;
-use anyhow::{Context as _, Result};
-use std::path::Path;
-use std::process::Command;
+use crate::document::circumstances;
 use std::time::Duration;
 
-const BEGIN: &str = "<!-- bench: begin. Written by `make bench`, not by hand. -->";
-const END: &str = "<!-- bench: end. -->";
 const HEAD: [&str; 6] = ["measure", "measured", "floor", "rounds", "reach", ""];
 
 /// One line of the table.
@@ -40,9 +35,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(rounds: usize, window: Duration) -> Self {
         let circumstances = format!(
-            "{} · commit {} · `make bench` · {rounds} rounds, windows of {} s",
-            describe_machine(),
-            commit(),
+            "{} · {rounds} rounds, windows of {} s",
+            circumstances("make bench"),
             window.as_secs()
         );
         Self { circumstances, rows: Vec::new(), notes: Vec::new(), samples: Vec::new() }
@@ -112,21 +106,6 @@ impl Report {
             share(of(|sample| sample.generator))
         )
     }
-
-    /// Replaces what stands between the markers of `path`.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let name = path.display();
-        let old = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-        let new = between_markers(&old, &self.markdown())
-            .with_context(|| format!("{name} lacks the lines {BEGIN:?} and {END:?}"))?;
-        std::fs::write(path, new).with_context(|| format!("writing {name}"))
-    }
-}
-
-fn between_markers(old: &str, new: &str) -> Option<String> {
-    let (before, rest) = old.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{new}\n{END}{after}"))
 }
 
 /// A markdown table with aligned columns, so that it also reads well on a terminal.
@@ -174,17 +153,6 @@ pub(super) fn spread(values: &[f64], digits: usize) -> String {
     values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(" · ")
 }
 
-fn commit() -> String {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(hash) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
-    // The report itself may differ.
-    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
-    if changed.is_some_and(|list| !list.is_empty()) { format!("{hash} with changes") } else { hash }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,15 +175,6 @@ mod tests {
         report.compared("y", &pairs, 1.4);
         assert!(!report.met());
         assert!(report.markdown().contains("1 of 2 measures **missed**."));
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let old = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = between_markers(&old, "new").unwrap();
-        assert_eq!(new, format!("a\n{BEGIN}\n\nnew\n{END}\nb\n"));
-        assert_eq!(between_markers(&new, "new").unwrap(), new);
-        assert_eq!(between_markers("a", "new"), None);
     }
 
     #[test]
