@@ -27,11 +27,11 @@ fn between(old: &str, begin: &str, end: &str, text: &str) -> Option<String> {
     Some(format!("{before}{begin}\n\n{text}\n\n{end}{after}"))
 }
 
-/// Another program's report as a part: its headings go below the document's own.
+/// Another program's report as a part: its headings go below the document's own, its markers go.
 pub(crate) fn as_part(report: &str) -> String {
     let mut fenced = false;
     let mut text = String::new();
-    for line in report.trim().lines() {
+    for line in report.trim().lines().filter(|line| !line.starts_with("<!--")) {
         fenced ^= line.starts_with("```");
         let heading = !fenced && line.starts_with('#');
         text += if heading { "##" } else { "" };
@@ -88,8 +88,8 @@ mod tests {
     }
 
     #[test]
-    fn headings_go_below_and_code_stays() {
-        let report = "# A\ntext\n```sh\n# comment\n```\n## B\n";
+    fn headings_go_below_markers_go_and_code_stays() {
+        let report = "<!-- x -->\n# A\ntext\n```sh\n# comment\n```\n## B\n";
         assert_eq!(as_part(report), "### A\ntext\n```sh\n# comment\n```\n#### B\n");
     }
 

@@ -9,6 +9,9 @@ const MAX_PROTOCOL: usize = 1_500;
 /// Files over the ceiling that wait to be split: they may not grow, and a split one leaves this list.
 const TO_SPLIT: [(&str, usize); 1] = [("dataplane/protocol/src/server_frame.rs", 587)];
 
+/// Test cases that are compiled only with the feature `testing`, so that other packages can run them.
+const SUITES: [&str; 1] = ["dataplane/streamlog/src/conformance/"];
+
 /// Forbidden in production code, with the reason. Split, so that this file keeps its own rules.
 const FORBIDDEN: [(&str, &str); 5] = [
     (concat!(".unw", "rap()"), "handle the error, or say by the type that there is none"),
@@ -70,7 +73,9 @@ pub(super) fn protocol_is_small(lines: usize) -> Option<Finding> {
 
 /// Whether the whole file is test code.
 fn is_test(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "benches") || path.ends_with("/tests.rs")
+    SUITES.iter().any(|suite| path.starts_with(suite))
+        || path.split('/').any(|part| part == "tests" || part == "benches")
+        || path.ends_with("/tests.rs")
 }
 
 /// The lines before the file's own test module.
@@ -248,6 +253,7 @@ mod tests {
             assert_eq!(found.len(), 1, "{word}: {found:?}");
             assert!(found[0].starts_with("a/src/a.rs:2: "), "{found:?}");
             assert_eq!(rules("a/tests/integration/a.rs", &code), []);
+            assert_eq!(rules(&format!("{}a.rs", SUITES[0]), &code), []);
             let tested = format!("//! A file of code.\n#[cfg(test)]\nmod tests {{\n{code}}}\n");
             assert_eq!(rules("a/src/a.rs", &tested), []);
             assert_eq!(rules("a/src/a.rs", &format!("//! A comment: x{word})\n")), []);
