@@ -31,6 +31,9 @@ const USERS: u64 = 16;
 /// Tokens are asked for again after this time; the playground's last longer.
 const TOKEN_AGE: Duration = Duration::from_secs(600);
 
+/// Longer pauses are recorded as this one, in milliseconds: an hour.
+const LONGEST_MS: u64 = 3_600_000;
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -66,6 +69,8 @@ pub struct ChaosOptions {
     pub faults: BTreeSet<Fault>,
     /// The playground's policy after a crash.
     pub policy: TakeoverPolicy,
+    /// Longest planned time of an answer.
+    pub longest: Duration,
     /// Added to an answer's planned time; later it counts as without end.
     pub slack: Duration,
     /// Told after every answer.
@@ -84,6 +89,7 @@ impl ChaosOptions {
             concurrency: 16,
             faults: Fault::ALL.into(),
             policy: TakeoverPolicy::Continue,
+            longest: Duration::from_secs(15),
             slack: Duration::from_secs(45),
             progress: None,
         }
@@ -123,6 +129,7 @@ pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
         devices: options.devices,
         nodes: names.len(),
         faults: options.faults.clone(),
+        longest: options.longest,
     };
     let stop = CancellationToken::new();
     let schedule = NodeFaults::new(options.seed, names.len(), &options.faults);
@@ -131,7 +138,7 @@ pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
     let mut tally = Tally {
         report: ChaosReport::new(options.seed, options.policy),
         progress: Progress::default(),
-        pauses: Histogram::new(3).ok(),
+        pauses: Histogram::new_with_bounds(1, LONGEST_MS, 3).ok(),
         messages: HashSet::new(),
     };
     all_answers(&options, &dev, &field, &shape, began, &mut tally).await;

@@ -24,6 +24,9 @@ pub const CHUNKS_WITHIN: Duration = Duration::from_secs(30);
 /// Largest number of users at a time; later ones wait, which is reported.
 pub const MAX_AT_ONCE: usize = 5_000;
 
+/// Longer times are recorded as this one, in microseconds: an hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -116,7 +119,7 @@ struct Times {
 /// Lets all users come and waits until the last one left.
 pub async fn run(options: LoadOptions) -> LoadReport {
     let began = Instant::now();
-    let histogram = || Histogram::new(3).ok();
+    let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 3).ok();
     let mut times = Times { welcome: histogram(), first: histogram(), complete: histogram() };
     let mut report = LoadReport::default();
     let mut progress = Progress::default();

@@ -238,6 +238,8 @@ pub struct Shape {
     pub nodes: usize,
     /// What may happen.
     pub faults: BTreeSet<Fault>,
+    /// Longest planned time of an answer.
+    pub longest: Duration,
 }
 
 impl AnswerPlan {
@@ -249,6 +251,8 @@ impl AnswerPlan {
             true => (rng.random_range(1_000..4_000_u64), 0),
             false => (rng.random_range(20..300), rng.random_range(20..120_u32)),
         };
+        let most = u64::from(rate) * shape.longest.as_millis() as u64 / 1_000;
+        let tokens = if flood { tokens } else { tokens.min(most.max(1)) };
         let types = ["text", "text", "text", "thinking,text", "text,code", "text,tool,text"];
         let types = types[rng.random_range(0..types.len())];
         let seed = rng.random_range(1..1_000_000_u32);
@@ -256,8 +260,8 @@ impl AnswerPlan {
             "[sim tokens={tokens} rate={rate} seed={seed} types={types} vary=epoch] {number}"
         );
         let directive = Directive::parse(&prompt).unwrap_or_default();
-        let seconds = tokens.checked_div(u64::from(rate)).unwrap_or(0);
-        let planned = Duration::from_secs(seconds + 1);
+        let ms = (tokens * 1_000).checked_div(u64::from(rate)).unwrap_or(500);
+        let planned = Duration::from_millis(ms);
         let first = rng.random_range(0..shape.nodes.max(1));
         let device =
             |k: usize, rng: &mut SmallRng| device(shape, first + k, k, planned, flood, rng);
@@ -319,7 +323,7 @@ mod tests {
     }
 
     fn shape(seed: u64) -> Shape {
-        Shape { seed, devices: 3, nodes: 3, faults: all() }
+        Shape { seed, devices: 3, nodes: 3, faults: all(), longest: Duration::from_secs(15) }
     }
 
     #[test]

@@ -21,10 +21,10 @@ impl<O: Observer> Session<O> {
             ServerFrame::Welcome(body) => self.on_welcome(at, body),
             ServerFrame::Accepted(body) => self.on_accepted(socket, body),
             ServerFrame::Chunk(body) => {
-                self.on_chunks(at, body.message_id, body.index, body.epoch, vec![body.chunk]);
+                self.on_chunks(socket, body.message_id, body.index, body.epoch, vec![body.chunk]);
             }
             ServerFrame::Chunks(body) => {
-                self.on_chunks(at, body.message_id, body.index, body.epoch, body.chunks);
+                self.on_chunks(socket, body.message_id, body.index, body.epoch, body.chunks);
             }
             ServerFrame::Complete(body) => self.on_complete(socket, body),
             ServerFrame::Recovery(body) => self.on_recovery(socket, body),
@@ -75,13 +75,12 @@ impl<O: Observer> Session<O> {
 
     fn on_chunks(
         &mut self,
-        at: usize,
+        socket: SocketNo,
         message_id: MessageId,
         index: Index,
         epoch: Epoch,
         chunks: Vec<WireChunk>,
     ) {
-        let socket = self.sockets[at].no;
         let Some(follow) = self.heard(socket, message_id).filter(|follow| !follow.resyncing) else {
             return;
         };
@@ -92,8 +91,10 @@ impl<O: Observer> Session<O> {
             }
             Taken::Gap => {
                 let expected = follow.next();
+                // Not at once: a server that always skips would be asked without pause.
                 follow.resyncing = true;
-                self.ask(at, message_id);
+                follow.source = None;
+                follow.retry_at = Some(Instant::now() + crate::backoff::FIRST);
                 self.events.push_back(Event::Gap { message_id, expected, got: index });
             }
         }

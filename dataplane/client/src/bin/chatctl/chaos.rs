@@ -51,6 +51,9 @@ pub(crate) struct ChaosArgs {
     /// with fail, neither with continue.
     #[arg(long, default_value = "continue")]
     policy: Policy,
+    /// Longest planned time of an answer.
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    longest: Duration,
     /// An answer may take so much longer than planned.
     #[arg(long, default_value = "45s", value_parser = duration)]
     slack: Duration,
@@ -93,6 +96,7 @@ pub(crate) async fn run(global: &Global, args: ChaosArgs) -> anyhow::Result<Outc
             Policy::Restart => TakeoverPolicy::Restart,
             Policy::Fail => TakeoverPolicy::Fail,
         },
+        longest: args.longest,
         slack: args.slack,
         progress: Some(Arc::new(move |progress| show(&shown, progress))),
         ..ChaosOptions::new(front)
