@@ -1,0 +1,77 @@
+//! Who asks, and about what. Extractors run in the order of a handler's arguments: the caller comes
+//! first, so that a stranger learns nothing from the other errors.
+
+use super::Refused;
+use crate::admit::{Identity, authenticate};
+use crate::node::Node;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::StatusCode;
+use http::request::Parts;
+use protocol::{ConversationId, ErrorCode, MessageId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A body that takes longer is not waited for.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The user of a good token.
+pub struct Caller(pub Identity);
+
+impl FromRequestParts<Arc<Node>> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Refused> {
+        super::patiently(authenticate(node, parts)).await.map(Self)
+    }
+}
+
+/// The message of the path.
+pub(super) struct MessageName(pub(super) MessageId);
+
+impl<S: Send + Sync> FromRequestParts<S> for MessageName {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Refused::field("messageId"))?;
+        MessageId::parse(&text).map(Self).ok_or_else(|| Refused::field("messageId"))
+    }
+}
+
+/// The conversation of the path; `None` for `new`.
+pub(super) struct ConversationName(pub(super) Option<ConversationId>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ConversationName {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Refused::field("conversationId"))?;
+        if text == "new" {
+            return Ok(Self(None));
+        }
+        let id = ConversationId::parse(&text).ok_or_else(|| Refused::field("conversationId"))?;
+        Ok(Self(Some(id)))
+    }
+}
+
+/// The whole body, at most [`super::MAX_BODY_BYTES`].
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        let body = Bytes::from_request(request, state);
+        match tokio::time::timeout(BODY_PATIENCE, body).await {
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ErrorCode::PayloadTooLarge.into())
+            }
+            Ok(Err(_)) | Err(_) => Err(Refused::field("the body did not arrive")),
+        }
+    }
+}

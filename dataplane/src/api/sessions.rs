@@ -1,0 +1,50 @@
+//! A user's sessions on all nodes, and tickets to open one.
+
+use super::{Caller, Refused, patiently};
+use crate::admit::{rate, ticket};
+use crate::node::Node;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CACHE_CONTROL;
+use jiff::Timestamp;
+use protocol::SessionId;
+use protocol::http::SessionView;
+use serde::Deserialize;
+use std::sync::Arc;
+use streamlog::Space;
+
+/// What a node notes of a session in the registry.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    node: String,
+    connected_at: Timestamp,
+}
+
+/// `POST /api/v1/tickets`.
+pub(super) async fn ticket(
+    Caller(caller): Caller,
+    State(node): State<Arc<Node>>,
+) -> Result<Response, Refused> {
+    patiently(rate::spend_ticket(&node, &caller.user)).await?;
+    let ticket = patiently(ticket::issue(&node, &caller)).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
+}
+
+/// `GET /api/v1/sessions`.
+pub(super) async fn list(
+    Caller(caller): Caller,
+    State(node): State<Arc<Node>>,
+) -> Result<Response, Refused> {
+    let facts = patiently(node.registry.list(Space::Session, caller.user.as_str())).await?;
+    let sessions: Vec<_> = facts.iter().filter_map(|(name, value)| session(name, value)).collect();
+    Ok(([(CACHE_CONTROL, "no-store")], Json(sessions)).into_response())
+}
+
+/// A fact of a later version that cannot be read here hides its own session only.
+fn session(name: &str, value: &[u8]) -> Option<SessionView> {
+    let session_id = SessionId::parse(name)?;
+    let Place { node, connected_at } = serde_json::from_slice(value).ok()?;
+    Some(SessionView { session_id, node, connected_at })
+}
