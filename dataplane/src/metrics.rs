@@ -31,6 +31,8 @@ const TOKEN_BOUNDS: [f64; 8] = [16.0, 64.0, 256.0, 1e3, 4e3, 16e3, 64e3, 256e3];
 /// What is read when the metrics are asked for, instead of being counted up and down.
 #[derive(Clone, Copy, Debug)]
 pub struct Gauges {
+    /// Open sockets.
+    pub sockets: usize,
     /// Live streams the node owns.
     pub streams: usize,
     /// Where the node stands.
@@ -41,8 +43,6 @@ pub struct Gauges {
 
 /// The metrics of one node.
 pub struct Metrics {
-    /// Open sockets.
-    pub sockets: Gauge,
     /// Streams accepted.
     pub streams_started: Counter,
     sockets_accepted: Family<ByDialect, Counter>,
@@ -67,7 +67,6 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            sockets: Gauge::default(),
             streams_started: Counter::default(),
             sockets_accepted: Family::default(),
             sockets_refused: Family::default(),
@@ -181,7 +180,7 @@ impl Metrics {
 
     fn register_state(&self, r: &mut Registry, gauges: Gauges) {
         let gauge = |n: usize| ConstGauge::new(n as i64);
-        r.register("sockets", "Open sockets", self.sockets.clone());
+        r.register("sockets", "Open sockets", gauge(gauges.sockets));
         r.register("streams", "Live streams this node owns", gauge(gauges.streams));
         let phases = Family::<ByPhase, Gauge>::default();
         for phase in labels::PHASES {
@@ -238,7 +237,7 @@ mod tests {
 
     fn scrape(metrics: &Metrics) -> String {
         let phase = DrainPhase::Refusing;
-        metrics.scrape(Gauges { streams: 2, phase, lease: true })
+        metrics.scrape(Gauges { sockets: 3, streams: 2, phase, lease: true })
     }
 
     fn assert_has(text: &str, line: &str) {
@@ -248,7 +247,6 @@ mod tests {
     #[test]
     fn what_happened_is_counted_under_its_name() {
         let metrics = Metrics::default();
-        metrics.sockets.set(3);
         metrics.socket_accepted(Dialect::V1);
         metrics.socket_refused(SocketRefusal::Draining);
         metrics.chunks_appended(4, 100, Some(Duration::from_millis(40)));
