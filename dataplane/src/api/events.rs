@@ -13,6 +13,7 @@ use super::{PATIENCE, Refused, messages};
 use crate::admit::Identity;
 use crate::metrics::Via;
 use crate::node::Node;
+use crate::socket::{Followed, Sockets};
 use axum::extract::State;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +23,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use places::Place;
 use position::{Position, PositionOfRequest};
 use protocol::server_frame::{Complete, ErrorData, Reset, Status, StreamState};
-use protocol::{Chunk, ChunkType, DrainPhase, Epoch, ErrorCode, Index, MessageId};
+use protocol::{Chunk, ChunkType, DrainPhase, Epoch, ErrorCode, Index, MessageId, OnDisconnect};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
@@ -93,6 +94,8 @@ struct Events {
     waiting: Option<Instant>,
     ended: bool,
     _place: Place,
+    /// `onDisconnect: cancel` counts this response as a follower.
+    _followed: Option<Followed>,
 }
 
 /// What happens next.
@@ -115,7 +118,9 @@ impl Events {
         let now = node.clock.now();
         // Bytes on the wire at once: the client sees that it is connected.
         let hello = sse::Event::default().comment("following");
+        let counts = opening.on_disconnect == OnDisconnect::Cancel;
         let mut events = Self {
+            _followed: counts.then(|| Sockets::follows(&node, opening.message)),
             token_ends: now + node.admit.time_left(caller),
             phase: node.drain.watch(),
             node,
