@@ -170,3 +170,6 @@ impl Rules {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
