@@ -6,8 +6,10 @@ use super::wire::{Heard, Wire};
 use super::work::{Told, Work};
 use super::{ask, encode, facts, now};
 use crate::admit::Identity;
+use crate::metrics::{SocketRefusal, Via};
 use crate::node::Node;
 use crate::session::{Input, Now, Output, Session};
+use protocol::server_frame::RecoveryStatus;
 use protocol::{CloseCode, Dialect, MessageId, OnDisconnect, ServerFrame, SessionId};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ const GOODBYE_MS: u64 = 5_000;
 /// From this many batches in a row on they are encoded anew as one message, up to
 /// [`MERGED_BYTES`] of text; fewer go out as the shared bytes they are.
 const MERGE_FROM: usize = 4;
+/// Chunks of one socket that are counted together.
+const COUNT_AT: usize = 64;
 /// Most text of a merged message.
 const MERGED_BYTES: usize = 64 * 1024;
 
@@ -35,6 +39,14 @@ pub struct SocketTask {
     work: Option<Box<Work>>,
     /// When a closing socket is given up.
     give_up_ms: Option<u64>,
+    sent: Sent,
+}
+
+/// Chunks not yet counted in the metrics: a counter for all sockets is not touched for each chunk.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    chunks: usize,
+    bytes: usize,
 }
 
 impl SocketTask {
@@ -50,6 +62,7 @@ impl SocketTask {
         let entered = match Sockets::enter(&node, session_id, &user, dialect) {
             Ok(entered) => entered,
             Err(Full::User) => {
+                node.metrics.socket_refused(SocketRefusal::TooManySockets);
                 return Box::pin(refuse(&node, wire, None, CloseCode::TooManySockets)).await;
             }
             Err(Full::Ended) => return,
@@ -57,9 +70,19 @@ impl SocketTask {
         let since = entered.handle.connected_at;
         Box::pin(facts::place(&node, session_id, &user, since)).await;
         let session = Session::new(node.sockets.rules(&node), dialect, session_id, identity);
-        let mut task = Self { entered, wire, session, session_id, work: None, give_up_ms: None };
+        node.metrics.socket_accepted(dialect);
+        let mut task = Self {
+            entered,
+            wire,
+            session,
+            session_id,
+            work: None,
+            give_up_ms: None,
+            sent: Sent::default(),
+        };
         task.open();
         poll_fn(|cx| task.poll(cx)).await;
+        task.count();
         drop(task);
         Box::pin(facts::leave(&node, session_id, &user)).await;
     }
@@ -128,6 +151,7 @@ impl SocketTask {
         }
         if self.wire.is_open() && self.session.due_ms() <= now.mono_ms {
             self.handle(now, Input::Tick);
+            self.count();
         }
     }
 
@@ -239,13 +263,27 @@ impl SocketTask {
 
     fn send_run(&mut self, run: Option<Run>) {
         let Some(run) = run else { return };
-        let dialect = self.session.dialect();
+        let (dialect, before) = (self.session.dialect(), self.wire.queued());
         self.wire.push(encode::slice(dialect, run.message, &run.first));
         if dialect == Dialect::V1 && run.more.len() >= MERGE_FROM {
-            return self.wire.push(encode::merged(run.message, &run.more));
+            self.wire.push(encode::merged(run.message, &run.more));
+        } else {
+            for slice in &run.more {
+                self.wire.push(encode::slice(dialect, run.message, slice));
+            }
         }
-        for slice in &run.more {
-            self.wire.push(encode::slice(dialect, run.message, slice));
+        let more: usize = run.more.iter().map(|slice| slice.chunks().len()).sum();
+        self.sent.chunks += run.first.chunks().len() + more;
+        self.sent.bytes += self.wire.queued() - before;
+        if self.sent.chunks >= COUNT_AT {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        let Sent { chunks, bytes } = std::mem::take(&mut self.sent);
+        if chunks > 0 {
+            self.node().metrics.chunks_delivered(Via::WebSocket, chunks, bytes);
         }
     }
 
@@ -286,8 +324,15 @@ impl SocketTask {
     }
 
     fn send(&mut self, now: Now, mut frame: ServerFrame) {
+        let metrics = &self.entered.node.metrics;
         let (admit, identity) = (&self.entered.node.admit, self.session.identity());
         match &mut frame {
+            ServerFrame::Recovery(found) => {
+                let read =
+                    matches!(found.status, RecoveryStatus::Recovered | RecoveryStatus::Completed);
+                metrics.recovered(found.status, read.then_some(found.source));
+            }
+            ServerFrame::Reset(reset) => metrics.told_reset(reset.reason),
             ServerFrame::Welcome(welcome) => {
                 if let Some(v1) = &mut welcome.v1 {
                     v1.resume_token = admit.issue_resume(identity, self.session_id, 0);

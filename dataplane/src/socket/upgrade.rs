@@ -8,6 +8,7 @@ use super::wire::Wire;
 use super::{encode, facts};
 use crate::admit::{Identity, credentials};
 use crate::api::problem;
+use crate::metrics::{Limited, SocketRefusal};
 use crate::node::Node;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -39,7 +40,21 @@ enum Verdict {
     /// A socket.
     Serve { dialect: Dialect, session: SessionId, identity: Identity },
     /// Upgraded only to be told why not.
-    Refuse { selected: Option<Dialect>, error: Option<ErrorCode>, close: CloseCode },
+    Refuse { reason: SocketRefusal, error: Option<ErrorCode>, close: CloseCode },
+}
+
+/// Why a request is not upgraded.
+struct Refused {
+    reason: SocketRefusal,
+    code: ErrorCode,
+    detail: Option<&'static str>,
+    retry: Option<Duration>,
+}
+
+impl Refused {
+    fn new(reason: SocketRefusal, code: ErrorCode) -> Self {
+        Self { reason, code, detail: None, retry: None }
+    }
 }
 
 /// `GET /ws/chat`.
@@ -47,60 +62,72 @@ pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Respons
     let (mut parts, _) = request.into_parts();
     let offer = match Offer::read(&parts) {
         Ok(offer) => offer,
-        Err(why) => return no_handshake(why),
+        Err(why) => {
+            node.metrics.socket_refused(SocketRefusal::Malformed);
+            return no_handshake(why);
+        }
     };
     let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return no_handshake(NoHandshake::Malformed("HTTP version"));
     };
-    let verdict = match judge(&node, &parts, &offer).await {
-        Ok(verdict) => verdict,
-        Err(response) => return *response,
-    };
-    let selected = match &verdict {
-        Verdict::Serve { dialect, .. } => Some(*dialect),
-        Verdict::Refuse { selected, .. } => *selected,
-    };
-    node.tasks.spawn(run(node.clone(), on_upgrade, verdict));
-    switching(&offer.accept, selected == Some(Dialect::V1))
+    match judge(&node, &parts, &offer).await {
+        Ok(verdict) => {
+            node.tasks.spawn(run(node.clone(), on_upgrade, verdict));
+            switching(&offer.accept, offer.dialect == Some(Dialect::V1))
+        }
+        Err(Refused { reason, code, detail, retry }) => {
+            node.metrics.socket_refused(reason);
+            problem(code, detail, retry)
+        }
+    }
 }
 
-/// Every check of protocol section 1, in order.
-async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict, Box<Response>> {
+/// Every check of protocol section 1.
+async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict, Refused> {
     if is_gone(node) {
-        return Err(refused(ErrorCode::Draining, None, None));
+        return Err(Refused::new(SocketRefusal::Draining, ErrorCode::Draining));
     }
-    let session = session_of(parts).map_err(|NoUuid| {
-        refused(ErrorCode::InvalidMessage, Some("sessionId must be a UUID, or absent"), None)
+    let session = session_of(parts).map_err(|NoUuid| Refused {
+        detail: Some("sessionId must be a UUID, or absent"),
+        ..Refused::new(SocketRefusal::Malformed, ErrorCode::InvalidMessage)
     })?;
     if !offer.may_come(&node.settings.auth.allowed_origins) {
-        let detail = "this Origin is not in auth.allowedOrigins";
-        return Err(refused(ErrorCode::Forbidden, Some(detail), None));
+        let detail = Some("this Origin is not in auth.allowedOrigins");
+        let refused = Refused::new(SocketRefusal::Origin, ErrorCode::Forbidden);
+        return Err(Refused { detail, ..refused });
     }
     let Some(dialect) = offer.dialect else {
         enter(node, false)?;
-        let close = CloseCode::UnsupportedVersion;
-        return Ok(Verdict::Refuse { selected: None, error: None, close });
+        let (reason, close) = (SocketRefusal::Version, CloseCode::UnsupportedVersion);
+        return Ok(Verdict::Refuse { reason, error: None, close });
     };
     let session = session.unwrap_or_else(|| SessionId(node.ids.uuid()));
     let identity = match credentials::authenticate(node, parts).await {
         Ok(identity) => identity,
-        Err(ErrorCode::StoreUnavailable) => {
-            return Err(refused(ErrorCode::StoreUnavailable, None, None));
-        }
-        Err(code) if dialect == Dialect::V1 => return Err(refused(code, None, None)),
-        Err(code) => {
-            enter(node, false)?;
-            let (selected, close) = (Some(dialect), CloseCode::Unauthenticated);
-            return Ok(Verdict::Refuse { selected, error: Some(code), close });
-        }
+        Err(code) => return unauthenticated(node, dialect, code),
     };
     let resume = offer.resume.as_deref();
     enter(node, resume.is_some_and(|t| node.admit.is_resume(t, &identity.user, session)))?;
     if !facts::claim(node, session, &identity.user).await {
-        let (selected, close) = (Some(dialect), CloseCode::Forbidden);
-        return Ok(Verdict::Refuse { selected, error: None, close });
+        let (reason, close) = (SocketRefusal::Session, CloseCode::Forbidden);
+        return Ok(Verdict::Refuse { reason, error: None, close });
     }
     Ok(Verdict::Serve { dialect, session, identity })
+}
+
+/// v1 is refused before the upgrade, basic after it; a ticket that could not be looked up is no
+/// matter of the dialect.
+fn unauthenticated(node: &Node, dialect: Dialect, code: ErrorCode) -> Result<Verdict, Refused> {
+    let reason = match code {
+        ErrorCode::StoreUnavailable => SocketRefusal::Store,
+        ErrorCode::TokenExpired => SocketRefusal::TokenExpired,
+        _ => SocketRefusal::Unauthenticated,
+    };
+    if dialect == Dialect::V1 || code == ErrorCode::StoreUnavailable {
+        return Err(Refused::new(reason, code));
+    }
+    enter(node, false)?;
+    Ok(Verdict::Refuse { reason, error: Some(code), close: CloseCode::Unauthenticated })
 }
 
 /// Whether the node drains for so long that no socket is accepted any more.
@@ -112,8 +139,13 @@ fn is_gone(node: &Node) -> bool {
     !node.drain.is_serving() && !node.drain.began().is_some_and(lingers)
 }
 
-fn enter(node: &Node, resuming: bool) -> Result<(), Box<Response>> {
-    node.admit.enter(resuming).map_err(|retry| refused(ErrorCode::AtCapacity, None, Some(retry)))
+/// Takes a place in one of the accept buckets.
+fn enter(node: &Node, resuming: bool) -> Result<(), Refused> {
+    node.admit.enter(resuming).map_err(|retry| {
+        node.metrics.limited(if resuming { Limited::Resumes } else { Limited::Accepts });
+        let retry = Some(retry);
+        Refused { retry, ..Refused::new(SocketRefusal::Capacity, ErrorCode::AtCapacity) }
+    })
 }
 
 async fn run(node: Arc<Node>, on_upgrade: OnUpgrade, verdict: Verdict) {
@@ -123,7 +155,8 @@ async fn run(node: Arc<Node>, on_upgrade: OnUpgrade, verdict: Verdict) {
         Verdict::Serve { dialect, session, identity } => {
             Box::pin(SocketTask::serve(node, wire, dialect, session, identity)).await;
         }
-        Verdict::Refuse { error, close, .. } => {
+        Verdict::Refuse { reason, error, close } => {
+            node.metrics.socket_refused(reason);
             Box::pin(refuse(&node, wire, error, close)).await;
         }
     }
@@ -196,8 +229,4 @@ fn no_handshake(why: NoHandshake) -> Response {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     response
-}
-
-fn refused(code: ErrorCode, detail: Option<&str>, retry: Option<Duration>) -> Box<Response> {
-    Box::new(problem(code, detail, retry))
 }
