@@ -6,6 +6,7 @@ use client::recorder::Recorder;
 use client::session::{Event, Observer, Options, Session};
 use client::token::TokenSource;
 use client::transcript::{Transcript, Verdict, agree};
+use dataplane::node::Engines;
 use dataplane::playground::{Fleet, FleetOptions, WrapEngines};
 use protocol::sim::Directive;
 use protocol::{ClientFrame, Epoch, MessageId, Reconnect, Settings};
@@ -13,7 +14,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::sync::Arc;
 use std::time::Duration;
-use streamlog::chaos::ChaosControl;
+use streamlog::chaos::{Chaos, ChaosControl};
 use tokio::time::Instant;
 
 pub(crate) type Judged = Verdict;
@@ -48,8 +49,12 @@ impl Stage {
         client::token::install_crypto();
         let controls: Vec<_> = (0..2).map(|node| ChaosControl::seeded(seed + node)).collect();
         let around = controls.clone();
-        let wrap: WrapEngines =
-            Arc::new(move |at, engines| crate::outages::shaken(engines, &around[at]));
+        let wrap: WrapEngines = Arc::new(move |at, engines| Engines {
+            log: Arc::new(Chaos::new(engines.log, around[at].clone())),
+            directory: Arc::new(Chaos::new(engines.directory, around[at].clone())),
+            // Sockets are still welcomed by a node whose log is away.
+            ..engines
+        });
         let options =
             FleetOptions { nodes: 2, settings, wrap: Some(wrap), ..FleetOptions::default() };
         let fleet = Fleet::start(options).await.unwrap();
@@ -171,12 +176,7 @@ impl Resumed {
     const SOCKET: u32 = 1_000;
 
     /// Goes on where `device` stands, at node `at`.
-    pub(crate) async fn at(
-        stage: &Stage,
-        at: usize,
-        device: Device,
-        message: MessageId,
-    ) -> Self {
+    pub(crate) async fn at(stage: &Stage, at: usize, device: Device, message: MessageId) -> Self {
         let (from, _) = device.position(message).unwrap();
         let mut recorder = device.close().await;
         let target = Target {
