@@ -67,10 +67,11 @@ impl Incarnation {
         f(&self.node)
     }
 
-    /// First the store: nothing this incarnation does arrives there any more. Then the sockets,
-    /// then everything else, without another step of any of its tasks.
+    /// First the store: nothing this incarnation does arrives there any more. Then the sockets are
+    /// made to end with a reset, then everything is dropped where it stands.
     pub(super) async fn kill(self) {
         self.handle.cut();
+        self.node.sockets.kill_switch().set();
         self.end.cancel();
         self.freezer.thaw();
         let name = self.node.owner.node.clone();

@@ -156,8 +156,8 @@ async fn a_killed_node_refuses_until_a_new_incarnation_has_its_ports() {
     let refused = dev.connect(0).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let mut rest = Vec::new();
-    // Reset or ended, but not left open.
-    let _ = timeout(PATIENCE, open.read_to_end(&mut rest)).await.unwrap();
+    let reset = timeout(PATIENCE, open.read_to_end(&mut rest)).await.unwrap().unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
     assert!(dev.answers(1).await, "the other node lives");
     for _ in 0..2 {
         assert_eq!(dev.post("/dev/nodes/node-1/start", "").await, 202, "start is idempotent");
