@@ -51,10 +51,11 @@ fn teeth() -> [Tooth; 7] {
 }
 
 /// One row of the table.
+#[cfg(feature = "bugs")]
 pub(crate) struct Row {
     tooth: Tooth,
     clean: Verdict,
-    red: Option<(Verdict, Duration)>,
+    red: (Verdict, Duration),
 }
 
 fn run(tooth: &Tooth, bug: Option<Bug>) -> (Verdict, Duration) {
@@ -80,7 +81,7 @@ fn scenarios_are_clean_without_their_bug() {
     for tooth in teeth() {
         let (verdict, _) = run(&tooth, None);
         assert!(verdict.is_clean(tooth.allowed), "{}: {verdict:#?}", tooth.fault);
-        assert!(verdict.chunks > 0, "{}: nothing was delivered", tooth.fault);
+        assert!(verdict.chunks > 0, "{}: {}: nothing", tooth.bug.name(), tooth.fault);
     }
 }
 
@@ -105,13 +106,13 @@ fn teeth_all_are_seen() {
             let (clean, _) = run(&tooth, None);
             let red = run(&tooth, Some(tooth.bug));
             eprintln!("{}", report::line(&tooth, &red.0, red.1));
-            Row { tooth, clean, red: Some(red) }
+            Row { tooth, clean, red }
         })
         .collect();
     report::write(&rows);
     for row in &rows {
         assert!(row.clean.is_clean(row.tooth.allowed), "{}: {:#?}", row.tooth.fault, row.clean);
-        let (red, took) = row.red.as_ref().unwrap();
+        let (red, took) = &row.red;
         assert!(!red.is_clean(row.tooth.allowed), "{} was not seen", row.tooth.bug.name());
         assert!(*took < Duration::from_secs(20), "{} took {took:?}", row.tooth.bug.name());
     }
