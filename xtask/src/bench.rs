@@ -184,8 +184,10 @@ impl Bench {
                 };
                 let (server, floor) = (pair.0.micros, pair.1.micros);
                 let times = server / floor;
+                let frames = pair.0.chunks_a_frame;
                 eprintln!(
-                    "bench: {round}/{} {}: {server:.2} µs, floor {floor:.2} µs, {times:.2} ×{}",
+                    "bench: {round}/{} {}: {server:.2} µs, floor {floor:.2} µs, {times:.2} ×, \
+                     {frames:.1} chunks a frame{}",
                     self.rounds,
                     load.name,
                     if round == 0 { " (warm-up)" } else { "" }

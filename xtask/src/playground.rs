@@ -13,12 +13,15 @@ use std::time::Duration;
 
 /// A playground that does not answer by then is broken.
 const READY: Duration = Duration::from_secs(30);
+/// It takes ports next to the first one, which somebody else may have: then another first one helps.
+const STARTS: usize = 5;
 /// Of one `/dev` request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Lines of the log shown after a failure.
 const LOG_LINES: usize = 20;
 
 /// How to start one.
+#[derive(Clone)]
 pub(crate) struct Options<'a> {
     /// The `dataplane` binary.
     pub(crate) binary: &'a Path,
@@ -52,7 +55,17 @@ struct Token {
 impl Playground {
     /// Starts it and waits until `/dev/nodes` answers.
     pub(crate) fn start(options: Options<'_>, stop: &Stop) -> Result<Self> {
-        let port = free_port()?;
+        for _ in 1..STARTS {
+            match Self::start_on(free_port()?, options.clone(), stop) {
+                // It names its reason only in words, which come with the end of its log.
+                Err(error) if format!("{error:#}").contains("is taken") => {}
+                outcome => return outcome,
+            }
+        }
+        Self::start_on(free_port()?, options, stop)
+    }
+
+    fn start_on(port: u16, options: Options<'_>, stop: &Stop) -> Result<Self> {
         if let Some(folder) = options.log.parent() {
             std::fs::create_dir_all(folder)?;
         }
