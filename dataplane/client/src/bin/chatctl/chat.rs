@@ -3,7 +3,7 @@
 use crate::Global;
 use crate::answer::Screen;
 use crate::cluster::{self, Cluster};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Usage};
 use crate::output::Paint;
 use anyhow::Context as _;
 use client::recorder::Recorder;
@@ -64,10 +64,14 @@ impl std::str::FromStr for ConversationIdArg {
 impl ChatArgs {
     fn request(&self, content: &str) -> anyhow::Result<ChatRequest> {
         let content = content.trim();
-        let chars = content.chars().count();
-        anyhow::ensure!(chars > 0, "the prompt is empty");
-        let most = protocol::MAX_CONTENT_CHARS;
-        anyhow::ensure!(chars <= most, "the prompt has {chars} characters; {most} are allowed");
+        let (chars, most) = (content.chars().count(), protocol::MAX_CONTENT_CHARS);
+        if chars == 0 {
+            return Err(Usage("the prompt is empty".into()).into());
+        }
+        if chars > most {
+            let text = format!("the prompt has {chars} characters; {most} are allowed");
+            return Err(Usage(text).into());
+        }
         let request_id = match &self.request_id {
             None => None,
             Some(text) => Some(

@@ -1,10 +1,11 @@
-//! The one table of exit codes. (2, a wrong command line, is clap's own.)
+//! The one table of exit codes. (2, a wrong command line, is mostly clap's own.)
 
 use crate::output::Paint;
 use client::api::ApiError;
 use client::connection::ConnectError;
 use client::session::Stop;
 use client::token::TokenError;
+use std::io;
 use std::process::ExitCode;
 
 /// How a command that ran ended.
@@ -26,6 +27,7 @@ impl From<Outcome> for ExitCode {
 }
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const CANNOT_CONNECT: u8 = 3;
 const UNAUTHENTICATED: u8 = 4;
 
@@ -34,8 +36,18 @@ const UNAUTHENTICATED: u8 = 4;
 #[error("no token: pass --token, set CHATCTL_TOKEN, or point --url at a playground (`make dev`)")]
 pub(crate) struct NoToken;
 
+/// What was typed cannot be used, although it could be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
 /// Prints why a command could not run, and chooses its code.
 pub(crate) fn failed(paint: &Paint, error: &anyhow::Error) -> ExitCode {
+    let pipe = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if pipe == Some(io::ErrorKind::BrokenPipe) {
+        // Whoever read our output has seen enough: `chatctl … | head`.
+        return Outcome::Fine.into();
+    }
     eprintln!("{} {error:#}", paint.red("error:"));
     ExitCode::from(code(error))
 }
@@ -65,6 +77,9 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(ConnectError::Unreachable { .. }) = cause.downcast_ref() {
             return CANNOT_CONNECT;
+        }
+        if cause.downcast_ref::<Usage>().is_some() {
+            return USAGE;
         }
         if cause.downcast_ref::<NoToken>().is_some() {
             return UNAUTHENTICATED;

@@ -1,10 +1,9 @@
 //! `chatctl load`: many users, one answer each.
 
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Usage};
 use crate::output::{self, Paint, table};
 use crate::token::duration;
 use crate::{Global, cluster};
-use anyhow::Context as _;
 use client::load::{LoadOptions, LoadReport, MIN_CHUNKS, Percentiles, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::sim::Directive;
@@ -51,12 +50,16 @@ pub(crate) struct LoadArgs {
 }
 
 pub(crate) async fn run(global: &Global, args: LoadArgs) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(args.rate > 0.0, "--rate must be above 0");
-    let directive = Directive::parse(&args.directive).context("--directive")?;
-    anyhow::ensure!(
-        directive.tokens >= MIN_CHUNKS,
-        "--directive: at least {MIN_CHUNKS} tokens are needed to judge an answer"
-    );
+    if args.rate <= 0.0 {
+        return Err(Usage("--rate must be above 0".into()).into());
+    }
+    let directive = Directive::parse(&args.directive);
+    let directive = directive.map_err(|error| Usage(format!("--directive: {error}")))?;
+    if directive.tokens < MIN_CHUNKS {
+        let text =
+            format!("--directive: at least {MIN_CHUNKS} tokens are needed to judge an answer");
+        return Err(Usage(text).into());
+    }
     let cluster = cluster::find(global).await?;
     // One token for all users, asked for once.
     let tokens = client::token::TokenSource::Fixed(cluster.tokens.token().await?);
