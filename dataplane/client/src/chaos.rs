@@ -223,7 +223,6 @@ impl Tally {
         report.unaccepted += judged.unaccepted;
         report.answered_twice += judged.answered_twice;
         report.wrong_end += judged.wrong_end;
-        report.interrupted_after_tool += judged.interrupted_after_tool;
         report.unread += judged.unread;
         report.reconnects += judged.reconnects;
         report.count(Fault::Cut, judged.cuts);

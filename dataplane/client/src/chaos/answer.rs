@@ -7,10 +7,7 @@ use crate::token::TokenSource;
 use crate::transcript::{End, Transcript, Verdict, agree, agrees_with};
 use futures_util::future::join_all;
 use protocol::http::MessageView;
-use protocol::{
-    ChatOptions, ChatRequest, ChunkType, Epoch, Index, MessageId, OnDisconnect, RequestId,
-    SealStatus,
-};
+use protocol::{ChatOptions, ChatRequest, MessageId, OnDisconnect, RequestId, SealStatus};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -46,7 +43,6 @@ pub(super) struct Judged {
     pub(super) unaccepted: u64,
     pub(super) answered_twice: u64,
     pub(super) wrong_end: u64,
-    pub(super) interrupted_after_tool: u64,
     pub(super) unread: u64,
 }
 
@@ -160,9 +156,6 @@ async fn judge(field: &Field, plan: &AnswerPlan, seen: Vec<Seen>, cancels: u64) 
     judged.verdict.merge(&agree(&transcripts));
     let Some(first) = transcripts.first() else { return judged };
     judge_end(first, plan, &mut judged);
-    if used_tool(plan, first) {
-        judged.interrupted_after_tool = std::mem::take(&mut judged.verdict.interrupted);
-    }
     match read(field, plan, first.message()).await {
         Some(view) => {
             // A device without an end is counted already.
@@ -173,12 +166,6 @@ async fn judge(field: &Field, plan: &AnswerPlan, seen: Vec<Seen>, cancels: u64) 
         None => judged.unread += 1,
     }
     judged
-}
-
-/// Whether the answer had begun to call a tool: such a one is never restarted.
-fn used_tool(plan: &AnswerPlan, seen: &Transcript) -> bool {
-    let kind = |index| plan.directive.chunk(Index(index), Epoch::FIRST).kind;
-    (0..seen.tail().0).any(|index| kind(index) == ChunkType::ToolUse)
 }
 
 /// An answer that nobody cancelled must complete.

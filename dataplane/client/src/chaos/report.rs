@@ -31,9 +31,6 @@ pub struct ChaosReport {
     pub answered_twice: u64,
     /// Answers that ended otherwise than asked for.
     pub wrong_end: u64,
-    /// Devices whose answer ended INTERRUPTED after it had called a tool: allowed where a restart
-    /// would have called it again.
-    pub interrupted_after_tool: u64,
     /// Answers whose read side (`GET`) was not to be had.
     pub unread: u64,
     /// Calls of the provider.
@@ -70,7 +67,6 @@ impl ChaosReport {
             faults_skipped: 0,
             answered_twice: 0,
             wrong_end: 0,
-            interrupted_after_tool: 0,
             unread: 0,
             upstream_calls: 0,
             upstream_repeated: 0,
@@ -102,9 +98,6 @@ impl ChaosReport {
         }
         if !allowed.interrupted {
             counts.push(("interrupted", verdict.interrupted));
-        }
-        if self.policy == TakeoverPolicy::Continue {
-            counts.push(("interrupted after a tool", self.interrupted_after_tool));
         }
         counts.push(("failed", verdict.failed));
         counts.push(("requests never accepted", self.unaccepted));
@@ -147,7 +140,6 @@ impl ChaosReport {
         let others = [
             ("resets restarted", verdict.resets_restarted),
             ("interrupted", verdict.interrupted),
-            ("interrupted after a tool", self.interrupted_after_tool),
             ("failed", verdict.failed),
             ("completed", verdict.completed),
             ("cancelled", verdict.cancelled),
@@ -225,11 +217,6 @@ mod tests {
         assert!(!concluded(interrupted.clone()));
         interrupted.policy = TakeoverPolicy::Fail;
         assert!(concluded(interrupted));
-        let mut after_tool = green();
-        after_tool.interrupted_after_tool = 1;
-        assert!(!concluded(after_tool.clone()));
-        after_tool.policy = TakeoverPolicy::Restart;
-        assert!(concluded(after_tool));
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub(crate) struct ChaosArgs {
     /// What may happen: kill,pause,drain,cut,stall,dup,cancel; or none.
     #[arg(long, default_value = "kill,pause,drain,cut,stall,dup,cancel", value_parser = faults)]
     faults: Faults,
-    /// The playground's CHAT_TAKEOVER, which says what is allowed: RESET with restart (INTERRUPTED
-    /// after a tool call), INTERRUPTED with fail, neither with continue.
+    /// The playground's CHAT_TAKEOVER, which says what is allowed: RESET with restart, INTERRUPTED
+    /// with fail, neither with continue.
     #[arg(long, default_value = "continue")]
     policy: Policy,
     /// Longest planned time of an answer.
