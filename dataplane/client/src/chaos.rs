@@ -130,6 +130,7 @@ pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
         nodes: names.len(),
         faults: options.faults.clone(),
         longest: options.longest,
+        tools: options.policy != TakeoverPolicy::Restart,
     };
     let stop = CancellationToken::new();
     let schedule = NodeFaults::new(options.seed, names.len(), &options.faults);

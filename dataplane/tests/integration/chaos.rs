@@ -76,8 +76,18 @@ async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -> Watched {
     let mut seen = Watched { longest_pause: Duration::ZERO, clean: false, goaways: 0 };
     let began = Instant::now();
     while let Some(event) = device.next().await {
-        if number == 77 && !matches!(event, Event::Chunks{..}) { eprintln!("{:?} {}", began.elapsed(), format!("{event:?}").chars().take(200).collect::<String>()); }
-        if number == 77 && let Event::Chunks{index,..} = &event { eprintln!("{:?} chunks {index}", began.elapsed()); }
+        if number == 77 && !matches!(event, Event::Chunks { .. }) {
+            eprintln!(
+                "{:?} {}",
+                began.elapsed(),
+                format!("{event:?}").chars().take(200).collect::<String>()
+            );
+        }
+        if number == 77
+            && let Event::Chunks { index, .. } = &event
+        {
+            eprintln!("{:?} chunks {index}", began.elapsed());
+        }
         match event {
             Event::Accepted(accepted) => message = Some(accepted.message_id),
             Event::Chunks { .. } => {
@@ -111,7 +121,7 @@ fn longest(seen: &[Watched]) -> Duration {
 #[tokio::test]
 async fn draining_a_node_with_500_followed_answers_makes_nobody_wait() {
     let fleet = fleet(Settings::playground()).await;
-    let text = "[sim tokens=80 rate=8 seed=3 vary=epoch]";
+    let text = "[sim tokens=48 rate=4 seed=3 vary=epoch]";
     let drain = async {
         tokio::time::sleep(Duration::from_secs(4)).await;
         let policy = Some(DrainPolicy::Continue);
@@ -121,7 +131,7 @@ async fn draining_a_node_with_500_followed_answers_makes_nobody_wait() {
     assert!(seen.iter().all(|watched| watched.clean));
     let told = seen.iter().filter(|watched| watched.goaways > 0).count();
     assert_eq!(told, 500, "everybody got a slot");
-    // 125 ms between two chunks of an undisturbed answer.
+    // 250 ms between two chunks of an undisturbed answer.
     let longest = longest(&seen);
     println!("longest pause of 500 followed answers in a drain: {longest:?}");
     assert!(longest <= Duration::from_millis(500), "{longest:?}");

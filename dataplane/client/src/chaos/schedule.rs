@@ -240,6 +240,9 @@ pub struct Shape {
     pub faults: BTreeSet<Fault>,
     /// Longest planned time of an answer.
     pub longest: Duration,
+    /// Answers may use tools. Such an answer is never restarted but ends as interrupted, which a run
+    /// under policy `restart` could not tell from a fault.
+    pub tools: bool,
 }
 
 impl AnswerPlan {
@@ -254,7 +257,8 @@ impl AnswerPlan {
         let most = u64::from(rate) * shape.longest.as_millis() as u64 / 1_000;
         let tokens = if flood { tokens } else { tokens.min(most.max(1)) };
         let types = ["text", "text", "text", "thinking,text", "text,code", "text,tool,text"];
-        let types = types[rng.random_range(0..types.len())];
+        let kinds = if shape.tools { types.len() } else { types.len() - 1 };
+        let types = types[rng.random_range(0..kinds)];
         let seed = rng.random_range(1..1_000_000_u32);
         let prompt = format!(
             "[sim tokens={tokens} rate={rate} seed={seed} types={types} vary=epoch] {number}"
@@ -323,7 +327,8 @@ mod tests {
     }
 
     fn shape(seed: u64) -> Shape {
-        Shape { seed, devices: 3, nodes: 3, faults: all(), longest: Duration::from_secs(15) }
+        let longest = Duration::from_secs(15);
+        Shape { seed, devices: 3, nodes: 3, faults: all(), longest, tools: true }
     }
 
     #[test]
