@@ -1,7 +1,11 @@
 //! The playground: the `/dev` contract, deaths and pauses as scripts see them, and the program.
 
+use client::api::Api;
 use dataplane::playground::{Fleet, FleetOptions};
 use protocol::dev::{DevNode, DevToken, NodePhase, UpstreamCall};
+use protocol::http::MessageStatus;
+use protocol::sim::Directive;
+use protocol::{ChatOptions, ChatRequest, Epoch, Index, OnDisconnect, Settings};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -24,7 +28,11 @@ struct Dev {
 
 impl Dev {
     async fn start(nodes: usize) -> Self {
-        let fleet = Fleet::start(FleetOptions { nodes, ..FleetOptions::default() }).await.unwrap();
+        Self::with(FleetOptions { nodes, ..FleetOptions::default() }).await
+    }
+
+    async fn with(options: FleetOptions) -> Self {
+        let fleet = Fleet::start(options).await.unwrap();
         // Every request opens its own connection: a pooled one would not notice a dead port.
         Self { fleet, http: Client::builder().pool_max_idle_per_host(0).build().unwrap() }
     }
@@ -60,12 +68,7 @@ impl Dev {
     }
 
     async fn becomes(&self, at: usize, phase: NodePhase) {
-        let wait = async {
-            while self.node(at).await.phase != phase {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("node {at} is not {phase:?}"));
+        eventually(async || self.node(at).await.phase == phase).await;
     }
 
     async fn connect(&self, at: usize) -> std::io::Result<TcpStream> {
@@ -91,12 +94,20 @@ impl Dev {
     }
 
     async fn has_incarnations(&self, at: usize, count: usize) {
+        eventually(async || self.incarnations(at).await == count).await;
+    }
+}
+
+#[track_caller]
+fn eventually(is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let from = std::panic::Location::caller();
+    async move {
         let wait = async {
-            while self.incarnations(at).await != count {
+            while !is_so().await {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not {count} incarnations"));
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not so in time, asked at {from}"));
     }
 }
 
@@ -229,6 +240,45 @@ async fn a_stopped_fleet_leaves_no_port_behind() {
     for address in addresses {
         let refused = TcpStream::connect(&address).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_owners_answer_goes_on_elsewhere_and_the_calls_tell() {
+    let mut settings = Settings::playground();
+    settings.ownership.lease_ms = 600;
+    settings.ownership.renew_ms = 200;
+    settings.ownership.look_ms = 50;
+    let dev = Dev::with(FleetOptions { nodes: 2, settings, ..FleetOptions::default() }).await;
+    let token = dev.fleet.token("alice");
+    let node = |at: usize| Api::new(dev.http.clone(), &dev.fleet.node_urls()[at], &token);
+    let directive = "[sim tokens=60 rate=100 seed=9 pause=20:1000]";
+    let accepted = node(0).start(&request(directive)).await.unwrap();
+    eventually(async || dev.fleet.calls().first().is_some_and(|call| call.chunks == 20)).await;
+    assert_eq!(dev.node(0).await.streams, 1);
+    dev.fleet.kill(0).await;
+    eventually(async || dev.fleet.calls().last().unwrap().end.as_deref() == Some("stop")).await;
+    let calls: Vec<UpstreamCall> = dev.get("/dev/upstream/calls").await;
+    let told: Vec<_> =
+        calls.iter().map(|call| (call.node.as_str(), call.epoch.0, call.end.as_deref())).collect();
+    assert_eq!(told, [("node-1", 1, Some("dropped")), ("node-2", 2, Some("stop"))]);
+    // A chunk that the provider sent may have missed the log; one in the log is never asked for.
+    assert!(calls[1].from.0 <= 20 && calls[1].from.0 + calls[1].chunks == 60, "{calls:?}");
+    let whole = Directive::parse(directive).unwrap();
+    let text = (0..60).map(|i| whole.chunk(Index(i), Epoch(1)).content.to_string());
+    let text = text.collect::<String>();
+    let read = async || node(1).message(accepted.message_id).await.unwrap();
+    eventually(async || read().await.status == MessageStatus::Completed).await;
+    assert_eq!(read().await.content, text);
+}
+
+fn request(content: &str) -> ChatRequest {
+    ChatRequest {
+        content: content.to_owned(),
+        conversation_id: None,
+        request_id: None,
+        options: ChatOptions::default(),
+        on_disconnect: OnDisconnect::Continue,
     }
 }
 
