@@ -9,14 +9,17 @@ mod messages;
 mod problem;
 mod sessions;
 
+pub(crate) use extract::Body;
 pub use extract::Caller;
 pub use problem::{PROBLEM_JSON, Refused, problem, wrong_method};
 
 use crate::node::Node;
-use axum::Router;
+use crate::telemetry;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
 use protocol::ErrorCode;
@@ -47,9 +50,9 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/api/v1/messages/{message}", get(messages::view))
         .route("/api/v1/messages/{message}/stream", get(events::follow))
         .route("/api/v1/messages/{message}/stream", delete(messages::cancel))
-        .layer(axum::Extension(places))
-        .with_state(node);
-    let router = with_problems(router);
+        .layer(Extension(places))
+        .with_state(node.clone());
+    let router = with_problems(router).layer(from_fn_with_state(node, telemetry::trace_request));
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -86,7 +89,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 }
 
 /// Waits for the store as long as a request may.
-async fn patiently<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Refused>
+pub(crate) async fn patiently<T, E>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refused>
 where
     Refused: From<E>,
 {

@@ -1,0 +1,142 @@
+//! What an operator tells a node: drain, move or close a session, broadcast.
+
+use crate::api::{Body, Refused, patiently};
+use crate::node::Node;
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+use protocol::drain::DrainRequest;
+use protocol::{CloseCode, DrainReport, ErrorCode, SessionId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use streamlog::{BusEvent, Key, LogError, Space, Target};
+
+/// What may be broadcast (requirements, row 6).
+const BROADCASTS: [&str; 5] =
+    ["NODE_STARTUP", "NODE_SHUTDOWN", "CACHE_INVALIDATE", "CONFIG_UPDATE", "HEALTH_CHECK"];
+
+/// Close codes an operator may send.
+const CLOSE_CODES: [CloseCode; 9] = [
+    CloseCode::Normal,
+    CloseCode::Restart,
+    CloseCode::Overloaded,
+    CloseCode::Drained,
+    CloseCode::TokenExpired,
+    CloseCode::Rebalanced,
+    CloseCode::Unauthenticated,
+    CloseCode::Forbidden,
+    CloseCode::Abuse,
+];
+
+/// The close code of a number, where an operator may send it.
+pub(super) fn close_code(number: u16) -> Option<CloseCode> {
+    CLOSE_CODES.into_iter().find(|code| code.number() == number)
+}
+
+/// `GET /admin/drain`.
+pub(super) async fn report(State(node): State<Arc<Node>>) -> Json<DrainReport> {
+    Json(node.drain_report())
+}
+
+/// `POST /admin/drain`: the phases follow; the report says how far they are.
+pub(super) async fn drain(
+    State(node): State<Arc<Node>>,
+    Body(body): Body,
+) -> Result<Response, Refused> {
+    let request: DrainRequest = parse(&body)?.unwrap_or_default();
+    node.start_drain(&request)?;
+    Ok((StatusCode::ACCEPTED, Json(node.drain_report())).into_response())
+}
+
+/// `DELETE /admin/drain?epoch=`: back to serving, where that is still possible.
+pub(super) async fn call_off(
+    State(node): State<Arc<Node>>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<DrainReport>, Refused> {
+    let epoch = match pairs.iter().find(|(name, _)| name == "epoch") {
+        None => 0,
+        Some((_, text)) => text.parse().map_err(|_| Refused::field("epoch"))?,
+    };
+    node.cancel_drain(epoch)?;
+    Ok(Json(node.drain_report()))
+}
+
+/// The session of the path, where some node knows it.
+pub(super) struct KnownSession(SessionId);
+
+impl FromRequestParts<Arc<Node>> for KnownSession {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Refused> {
+        let path = Path::<String>::from_request_parts(parts, node).await.ok();
+        let session = path.and_then(|Path(text)| SessionId::parse(&text));
+        let session = session.ok_or_else(|| Refused::field("sessionId"))?;
+        let known = patiently(node.registry.get(&Key::global(Space::Session, session))).await?;
+        known.map(|_| Self(session)).ok_or_else(|| ErrorCode::NotFound.into())
+    }
+}
+
+/// `POST /admin/sessions/{id}/goaway`: its sockets move to other nodes.
+pub(super) async fn goaway(
+    State(node): State<Arc<Node>>,
+    KnownSession(session): KnownSession,
+) -> Result<StatusCode, Refused> {
+    publish(&node, BusEvent::Goaway(session)).await
+}
+
+/// Body of [`close`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Close {
+    code: u16,
+}
+
+/// `POST /admin/sessions/{id}/close`: its sockets are closed, with 1000 if no code is given.
+pub(super) async fn close(
+    State(node): State<Arc<Node>>,
+    KnownSession(session): KnownSession,
+    Body(body): Body,
+) -> Result<StatusCode, Refused> {
+    let close: Option<Close> = parse(&body)?;
+    let number = close.map_or(CloseCode::Normal.number(), |close| close.code);
+    close_code(number).ok_or_else(|| Refused::field("code"))?;
+    publish(&node, BusEvent::Close(session, number)).await
+}
+
+/// Body of [`broadcast`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Broadcast {
+    r#type: String,
+}
+
+/// `POST /admin/broadcast`: every node is told.
+pub(super) async fn broadcast(
+    State(node): State<Arc<Node>>,
+    Body(body): Body,
+) -> Result<StatusCode, Refused> {
+    let broadcast: Option<Broadcast> = parse(&body)?;
+    let known = broadcast.filter(|broadcast| BROADCASTS.contains(&broadcast.r#type.as_str()));
+    let Broadcast { r#type } = known.ok_or_else(|| Refused::field("type"))?;
+    publish(&node, BusEvent::Broadcast(r#type)).await
+}
+
+async fn publish(node: &Node, event: BusEvent) -> Result<StatusCode, Refused> {
+    let published: Result<(), LogError> = node.bus.publish(Target::All, event).await;
+    published?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// An empty body is none.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Refused> {
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(body).map(Some).map_err(|error| {
+        let code = if error.is_data() { ErrorCode::InvalidMessage } else { ErrorCode::InvalidJson };
+        Refused(code.into(), Some(format!("{}: {error}", code.text())))
+    })
+}
