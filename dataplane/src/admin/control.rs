@@ -11,6 +11,7 @@ use protocol::drain::DrainRequest;
 use protocol::{CloseCode, DrainReport, ErrorCode, SessionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use streamlog::{BusEvent, Key, LogError, Space, Target};
 
@@ -130,12 +131,14 @@ async fn publish(node: &Node, event: BusEvent) -> Result<StatusCode, Refused> {
     Ok(StatusCode::ACCEPTED)
 }
 
-/// An empty body is none.
+/// An empty body is none. It must be an object: the library would also read the fields of an array.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Refused> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(body).map(Some).map_err(|error| {
+    let fields = serde_json::from_slice::<Map<String, Value>>(body);
+    let read = fields.and_then(|fields| T::deserialize(Value::Object(fields)));
+    read.map(Some).map_err(|error| {
         let code = if error.is_data() { ErrorCode::InvalidMessage } else { ErrorCode::InvalidJson };
         Refused(code.into(), Some(format!("{}: {error}", code.text())))
     })

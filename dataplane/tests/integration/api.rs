@@ -38,7 +38,7 @@ impl Caller {
         self.http.delete(format!("{}{path}", self.base)).bearer_auth(&self.token)
     }
 
-    async fn ask(&self, content: &str) -> Accepted {
+    pub(crate) async fn ask(&self, content: &str) -> Accepted {
         let path = "/api/v1/conversations/new/messages";
         let answer = self.post(path).json(&json!({"content": content})).send().await.unwrap();
         assert_eq!(answer.status(), 202);
@@ -47,6 +47,11 @@ impl Caller {
 
     fn stream(&self, message: MessageId) -> RequestBuilder {
         self.get(&format!("/api/v1/messages/{message}/stream"))
+    }
+
+    /// Follows to the end.
+    pub(crate) async fn read_all(&self, message: MessageId) {
+        Reader::open(self.stream(message)).await.rest().await;
     }
 
     async fn view(&self, message: MessageId) -> MessageView {

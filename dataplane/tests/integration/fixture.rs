@@ -29,6 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Fixture {
     pub(crate) running: RunningNode,
     pub(crate) node: Arc<Node>,
+    store: MemoryStore,
 }
 
 impl Drop for Fixture {
@@ -43,17 +44,34 @@ impl Fixture {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::guarded(settings, None).await
+    }
+
+    /// With an admin key.
+    pub(crate) async fn guarded(settings: Settings, admin: Option<&str>) -> Self {
+        let store = MemoryStore::new(Clock::system(), Uuid::from_u128(1));
+        Self::on(store, 1, settings, admin).await
+    }
+
+    /// Another node over the same store.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(self.store.clone(), 2, self.node.settings.clone(), None).await
+    }
+
+    async fn on(store: MemoryStore, at: u64, settings: Settings, admin: Option<&str>) -> Self {
         let clock = Clock::system();
-        let ids = Ids::seeded(clock.clone(), 11);
-        let owner = Owner { node: NodeName::new("edge-1"), incarnation: Incarnation(ids.uuid()) };
-        let handle = MemoryStore::new(clock.clone(), Uuid::from_u128(1)).handle(owner.clone());
+        let ids = Ids::seeded(clock.clone(), 10 + at);
+        let name = NodeName::new(&format!("edge-{at}"));
+        let owner = Owner { node: name, incarnation: Incarnation(ids.uuid()) };
+        let handle = store.handle(owner.clone());
         let engines = Engines {
             log: Arc::new(handle.clone()),
             directory: Arc::new(handle.clone()),
             registry: Arc::new(handle.clone()),
             bus: Arc::new(handle),
         };
-        let keys = Keys { jwt: vec![KEY.to_vec()], resume: vec![KEY.to_vec()], admin: None };
+        let admin = admin.map(str::to_owned);
+        let keys = Keys { jwt: vec![KEY.to_vec()], resume: vec![KEY.to_vec()], admin };
         let upstream = Arc::new(Scripted { calls: Calls::default(), can_continue: true });
         let node = Node::new(NodeConfig { owner, settings, keys, engines, upstream, clock, ids });
         let data = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -62,7 +80,7 @@ impl Fixture {
         while node.lease.certain().is_none() {
             tokio::task::yield_now().await;
         }
-        Self { running, node }
+        Self { running, node, store }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -3,6 +3,7 @@
 // A test's own parts may panic and spawn: a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod admin;
 mod api;
 mod chaos;
 mod cluster;
