@@ -1,12 +1,13 @@
 //! Who asks, and about what. Extractors run in the order of a handler's arguments: the caller comes
 //! first, so that a stranger learns nothing from the other errors.
 
-use super::Refused;
+use super::{MAX_BODY_BYTES, Refused};
 use crate::admit::{Identity, authenticate};
 use crate::node::Node;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use protocol::{ConversationId, ErrorCode, MessageId};
 use std::sync::Arc;
@@ -58,13 +59,19 @@ impl<S: Send + Sync> FromRequestParts<S> for ConversationName {
     }
 }
 
-/// The whole body, at most [`super::MAX_BODY_BYTES`].
+/// The whole body, at most [`MAX_BODY_BYTES`].
 pub(crate) struct Body(pub(crate) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Refused;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        // Said to be too large: refused before it is sent.
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+            return Err(ErrorCode::PayloadTooLarge.into());
+        }
         let body = Bytes::from_request(request, state);
         match tokio::time::timeout(BODY_PATIENCE, body).await {
             Ok(Ok(bytes)) => Ok(Self(bytes)),

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use uuid::Uuid;
 
-const KEY: &[u8] = b"a key of at least thirty-two bytes, for tests";
+pub(crate) const KEY: &[u8] = b"a key of at least thirty-two bytes, for tests";
 /// Nothing here takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -10,6 +10,7 @@ mod cluster;
 mod drains;
 mod edge;
 mod fixture;
+mod hostile;
 mod outages;
 mod playground;
 mod streams;
