@@ -13,7 +13,8 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use streamlog::Ids;
 use tracing::{Instrument, Subscriber, info_span};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::EnvFilter;
+pub use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,7 +23,12 @@ use tracing_subscriber::{Layer, Registry, fmt};
 /// Starts logging to standard error: JSON for machines, or lines for people. `RUST_LOG` chooses the
 /// level, `info` if it is not set. Once a process; a later call changes nothing.
 pub fn init(json: bool) {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    init_at(json, LevelFilter::INFO);
+}
+
+/// As [`init`], with another level where `RUST_LOG` is not set.
+pub fn init_at(json: bool, level: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(level.into());
     let subscriber = subscriber(json, std::io::stderr, std::io::stderr().is_terminal());
     if subscriber.with(filter.from_env_lossy()).try_init().is_ok() {
         std::panic::set_hook(Box::new(log_panic));

@@ -10,6 +10,7 @@ mod cluster;
 mod drains;
 mod edge;
 mod fixture;
+mod fuzz;
 mod hostile;
 mod outages;
 mod playground;
