@@ -44,7 +44,13 @@ pub(super) struct Load {
     pub(super) one_answer: bool,
     /// Chunks a second and answer.
     pub(super) rate: u32,
+    /// Of the server; 0: every chunk is a frame.
+    pub(super) coalesce_ms: u64,
 }
+
+/// Without a window a starved server sends several chunks in a frame, which is cheap and not what is
+/// to be measured. A little of it happens on any machine.
+const MOST_CHUNKS_A_FRAME: f64 = 1.05;
 
 /// One window.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +146,19 @@ pub(super) fn server_round(
     }
     crowd.until("complete", SOON, stop, Follower::complete)?;
     exactly(&crowd, chunks)?;
+    every_chunk_a_frame(load, &sample)?;
     Ok(sample)
+}
+
+fn every_chunk_a_frame(load: &Load, sample: &Sample) -> Result<()> {
+    if load.coalesce_ms == 0 && sample.chunks_a_frame > MOST_CHUNKS_A_FRAME {
+        let (frames, busy) = (sample.chunks_a_frame, 100.0 * sample.others);
+        bail!(
+            "{frames:.2} chunks a frame although there is no window: the server was starved, other \
+             processes used {busy:.0} % of the machine"
+        );
+    }
+    Ok(())
 }
 
 fn chunks_of(load: &Load, time: Duration) -> u64 {
@@ -319,7 +337,24 @@ mod tests {
 
     #[test]
     fn an_answer_outlasts_its_window() {
-        let load = Load { name: "x", one_answer: true, rate: 50 };
-        assert_eq!(chunks_of(&load, Duration::from_millis(10_500)), 525);
+        assert_eq!(chunks_of(&load(0), Duration::from_millis(10_500)), 525);
+    }
+
+    fn load(coalesce_ms: u64) -> Load {
+        Load { name: "x", one_answer: true, rate: 50, coalesce_ms }
+    }
+
+    #[test]
+    fn a_starved_server_is_no_figure() {
+        let sample = |chunks_a_frame| Sample {
+            micros: 1.0,
+            chunks_a_frame,
+            generator: 0.1,
+            steal: 0.0,
+            others: 0.5,
+        };
+        assert!(every_chunk_a_frame(&load(0), &sample(1.0)).is_ok());
+        assert!(every_chunk_a_frame(&load(0), &sample(1.2)).is_err());
+        assert!(every_chunk_a_frame(&load(40), &sample(4.0)).is_ok());
     }
 }

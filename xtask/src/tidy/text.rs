@@ -5,7 +5,8 @@ use super::Finding;
 /// Drawers into which everything falls.
 const DRAWERS: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "misc"];
 /// Documents that a reader looks for first.
-const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "CHANGELOG.md", "Makefile", ".ci/run"];
+const DOCUMENTS: [&str; 5] =
+    ["ARCHITECTURE.md", "README.md", "CHANGELOG.md", "Makefile", ".ci/run"];
 const MAX_ARCHITECTURE: usize = 200;
 /// What holds on one machine only: its folders, and the hosts its packages come from. Split, so that
 /// this file keeps its own rule.
