@@ -19,10 +19,12 @@ mod ports;
 pub use fleet::{Fleet, FleetError, FleetOptions, Ports, WrapEngines};
 pub use options::Args;
 
+use crate::telemetry;
 use anyhow::Context as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Something asked for that this playground does not have.
 const UNSUPPORTED: u8 = 2;
@@ -41,6 +43,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(UNSUPPORTED));
         }
     };
+    // The terminal stays calm unless somebody asks: a killed node is no news here.
+    telemetry::init_at(false, LevelFilter::WARN);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything runs: a signal that comes early must not be lost.
