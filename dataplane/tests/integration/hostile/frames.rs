@@ -12,6 +12,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 const NOBODYS: &str = "018f4d5e-0000-7000-8000-00000000dead";
 
+/// Name, frame, the code of its ERROR.
+type Bad = (&'static str, Value, ErrorCode);
+
 fn texts() -> Vec<(&'static str, String, ErrorCode)> {
     use ErrorCode::{InvalidJson, InvalidMessage, UnknownType};
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
@@ -43,49 +46,67 @@ fn texts() -> Vec<(&'static str, String, ErrorCode)> {
     ]
 }
 
-fn frames(target: &Target) -> Vec<(&'static str, Value, ErrorCode)> {
+/// A good frame, some fields replaced by bad ones.
+fn spoiled(good: &Value, changes: &[(&'static str, Value)]) -> Vec<Bad> {
+    let spoil = |(name, change): &(&'static str, Value)| {
+        let mut frame = good.clone();
+        frame.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        (*name, frame, ErrorCode::InvalidMessage)
+    };
+    changes.iter().map(spoil).collect()
+}
+
+fn spoiled_requests() -> Vec<Bad> {
+    let good = json!({"type": "CHAT_REQUEST", "content": SAID});
+    spoiled(
+        &good,
+        &[
+            ("no content", json!({"content": null})),
+            ("blank content", json!({"content": " \n\t "})),
+            ("content as a list", json!({"content": ["hi"]})),
+            ("long content", json!({"content": "x".repeat(10_001)})),
+            ("a conversation of text", json!({"conversationId": "ours"})),
+            ("a long request id", json!({"requestId": "r".repeat(65)})),
+            ("a request id of two words", json!({"requestId": "a b"})),
+            ("a request id beyond ASCII", json!({"requestId": "ä"})),
+            ("options as text", json!({"options": "hot"})),
+            ("too hot", json!({"options": {"temperature": 3}})),
+            ("heat as text", json!({"options": {"temperature": "1"}})),
+            ("no tokens", json!({"options": {"maxTokens": 0}})),
+            ("negative tokens", json!({"options": {"maxTokens": -5}})),
+            ("a model of numbers", json!({"options": {"model": [1]}})),
+            ("another end", json!({"onDisconnect": "never"})),
+            ("the end as a truth", json!({"onDisconnect": true})),
+        ],
+    )
+}
+
+fn spoiled_follows() -> Vec<Bad> {
+    let good = json!({"type": "RECONNECT", "messageId": NOBODYS});
+    spoiled(
+        &good,
+        &[
+            ("no message", json!({"messageId": null})),
+            ("a message of text", json!({"messageId": "mine"})),
+            ("an index below none", json!({"lastChunkIndex": -2})),
+            ("an index beyond", json!({"lastChunkIndex": 9_007_199_254_740_993_u64})),
+            ("half an index", json!({"lastChunkIndex": 1.5})),
+            ("an index as text", json!({"lastChunkIndex": "3"})),
+            ("an epoch below none", json!({"epoch": -1})),
+            ("an epoch as text", json!({"epoch": "1"})),
+            ("a short digest", json!({"digest": "abc"})),
+            ("a digest of no digits", json!({"digest": "zzzzzzzz"})),
+        ],
+    )
+}
+
+fn frames(target: &Target) -> Vec<Bad> {
     use ErrorCode::{Forbidden, InvalidMessage, NotFound, TokenExpired, Unauthenticated};
-    let ask = |name, rest: Value| {
-        let mut frame = json!({"type": "CHAT_REQUEST", "content": SAID});
-        frame.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        (name, frame, InvalidMessage)
-    };
-    let follow = |name, rest: Value| {
-        let mut frame = json!({"type": "RECONNECT", "messageId": NOBODYS});
-        frame.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        (name, frame, InvalidMessage)
-    };
     let bobs = target.bobs_message;
     let clock = target.fixture.node.clock.wall().as_second();
     let old = super::tokens::ours(&json!({"sub": "alice", "exp": clock - 60}));
     let bobs_token = target.fixture.token("bob", Duration::from_secs(600));
-    vec![
-        ask("no content", json!({"content": null})),
-        ask("blank content", json!({"content": " \n\t "})),
-        ask("content as a list", json!({"content": ["hi"]})),
-        ask("long content", json!({"content": "x".repeat(10_001)})),
-        ask("a conversation of text", json!({"conversationId": "ours"})),
-        ask("a long request id", json!({"requestId": "r".repeat(65)})),
-        ask("a request id of two words", json!({"requestId": "a b"})),
-        ask("a request id beyond ASCII", json!({"requestId": "ä"})),
-        ask("options as text", json!({"options": "hot"})),
-        ask("too hot", json!({"options": {"temperature": 3}})),
-        ask("heat as text", json!({"options": {"temperature": "1"}})),
-        ask("no tokens", json!({"options": {"maxTokens": 0}})),
-        ask("negative tokens", json!({"options": {"maxTokens": -5}})),
-        ask("a model of numbers", json!({"options": {"model": [1]}})),
-        ask("another end", json!({"onDisconnect": "never"})),
-        ask("the end as a truth", json!({"onDisconnect": true})),
-        follow("no message", json!({"messageId": null})),
-        follow("a message of text", json!({"messageId": "mine"})),
-        follow("an index below none", json!({"lastChunkIndex": -2})),
-        follow("an index beyond", json!({"lastChunkIndex": 9_007_199_254_740_993_u64})),
-        follow("half an index", json!({"lastChunkIndex": 1.5})),
-        follow("an index as text", json!({"lastChunkIndex": "3"})),
-        follow("an epoch below none", json!({"epoch": -1})),
-        follow("an epoch as text", json!({"epoch": "1"})),
-        follow("a short digest", json!({"digest": "abc"})),
-        follow("a digest of no digits", json!({"digest": "zzzzzzzz"})),
+    let others = vec![
         ("nobody's message", json!({"type": "RECONNECT", "messageId": NOBODYS}), NotFound),
         ("bob's message", json!({"type": "RECONNECT", "messageId": bobs}), NotFound),
         (
@@ -119,7 +140,8 @@ fn frames(target: &Target) -> Vec<(&'static str, Value, ErrorCode)> {
         ("a bad token", json!({"type": "AUTH", "token": "x.y.z"}), Unauthenticated),
         ("an old token", json!({"type": "AUTH", "token": old}), TokenExpired),
         ("bob's token", json!({"type": "AUTH", "token": bobs_token}), Forbidden),
-    ]
+    ];
+    [spoiled_requests(), spoiled_follows(), others].concat()
 }
 
 /// The next ERROR, whatever comes before it; nothing of bob's is among it.
