@@ -3,7 +3,6 @@
 use super::stream::KillSwitch;
 use crate::node::Node;
 use crate::session::Rules;
-use futures_util::task::AtomicWaker;
 use jiff::Timestamp;
 use protocol::{Dialect, MessageId, SessionId, UserId};
 use std::collections::HashMap;
@@ -25,7 +24,8 @@ pub struct SocketHandle {
     /// Since when.
     pub connected_at: Timestamp,
     dialect: Dialect,
-    waker: AtomicWaker,
+    /// Of its task; a task has one for its whole life.
+    waker: OnceLock<Waker>,
     told: AtomicBool,
     ended: AtomicBool,
     live: AtomicUsize,
@@ -47,7 +47,7 @@ impl SocketHandle {
             user,
             connected_at,
             dialect,
-            waker: AtomicWaker::new(),
+            waker: OnceLock::new(),
             told: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             live: AtomicUsize::new(0),
@@ -86,7 +86,7 @@ impl SocketHandle {
         inner.controls.push(control);
         drop(inner);
         self.told.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     /// What its task was told since the last call.
@@ -108,8 +108,15 @@ impl SocketHandle {
         self.queued.store(queued, Ordering::Relaxed);
     }
 
-    pub(super) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Once, by its task.
+    pub(super) fn wake_with(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Whether it must end at once, without a word.
@@ -119,7 +126,7 @@ impl SocketHandle {
 
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -203,7 +210,7 @@ impl Sockets {
         let open = self.lock();
         for handle in open.handles() {
             if handle.due_ms.load(Ordering::Relaxed) <= now_ms {
-                handle.waker.wake();
+                handle.wake();
             }
         }
     }

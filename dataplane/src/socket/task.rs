@@ -104,7 +104,7 @@ impl SocketTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.entered.handle.register(cx.waker());
+        self.entered.handle.wake_with(cx.waker());
         if self.entered.handle.is_ended() || self.wire.is_killed() {
             return Poll::Ready(());
         }

@@ -41,12 +41,14 @@ impl Waiting {
 }
 
 impl Inlet {
-    fn put(&self, told: Told) {
+    /// `false`: it is full now.
+    fn put(&self, told: Told) -> bool {
         let mut waiting = self.lock();
         if let Ok(Event::Batch(slice)) = &told.1 {
             waiting.bytes += slice.batch().weight();
         }
         waiting.events.push(told);
+        waiting.has_room()
     }
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
@@ -72,8 +74,9 @@ impl Inlet {
 
 async fn drive(mut follower: Follower, id: FollowId, inlet: Arc<Inlet>) {
     while let Some(event) = follower.next().await {
-        inlet.put((id, event));
-        poll_fn(|cx| inlet.poll_room(cx)).await;
+        if !inlet.put((id, event)) {
+            poll_fn(|cx| inlet.poll_room(cx)).await;
+        }
     }
 }
 
@@ -83,10 +86,53 @@ struct Driven {
     followed: Option<Followed>,
 }
 
+/// Futures that are polled whenever the socket is: most sockets follow one answer, and a set with a
+/// waker for each member costs more than it saves there.
+const FEW: usize = 4;
+
+/// What is waited for.
+#[derive(Default)]
+struct Futures {
+    few: Vec<BoxFuture<'static, Answer>>,
+    many: FuturesUnordered<BoxFuture<'static, Answer>>,
+}
+
+impl Futures {
+    fn push(&mut self, future: BoxFuture<'static, Answer>) {
+        if self.few.len() < FEW {
+            self.few.push(future);
+        } else {
+            self.many.push(future);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
+    /// Polls all; the answers of those that ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Vec<Input<'static>> {
+        let mut answers = Vec::new();
+        self.few.retain_mut(|future| match future.as_mut().poll(cx) {
+            Poll::Ready(answer) => {
+                answers.extend(answer);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if !self.many.is_empty() {
+            while let Poll::Ready(Some(answer)) = Pin::new(&mut self.many).poll_next(cx) {
+                answers.extend(answer);
+            }
+        }
+        answers
+    }
+}
+
 /// See the module. Made when it is first needed: an idle socket has none.
 #[derive(Default)]
 pub struct Work {
-    futures: FuturesUnordered<BoxFuture<'static, Answer>>,
+    futures: Futures,
     inlet: Arc<Inlet>,
     driven: Vec<Driven>,
     /// Something was added and not polled yet: nobody else wakes it.
@@ -130,10 +176,7 @@ impl Work {
     /// Runs everything as far as it goes; answers come first, then what followers told.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> (Vec<Input<'static>>, Vec<Told>) {
         self.fresh = false;
-        let mut answers = Vec::new();
-        while let Poll::Ready(Some(answer)) = Pin::new(&mut self.futures).poll_next(cx) {
-            answers.extend(answer);
-        }
+        let answers = self.futures.poll(cx);
         (answers, self.inlet.take())
     }
 
