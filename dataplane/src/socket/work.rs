@@ -5,6 +5,7 @@
 
 use super::registry::Followed;
 use crate::session::{FollowId, Input};
+use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::{FuturesUnordered, Stream};
 use std::future::poll_fn;
@@ -144,11 +145,8 @@ impl Work {
     pub fn follow(&mut self, id: FollowId, follower: Follower) {
         let (driver, registration) = AbortHandle::new_pair();
         let drive = Abortable::new(drive(follower, id, self.inlet.clone()), registration);
-        self.futures.push(Box::pin(async move {
-            // Aborted or at its end: either way there is nothing more to tell.
-            let _ = drive.await;
-            None
-        }));
+        // Aborted or at its end: either way there is nothing more to tell.
+        self.futures.push(Box::pin(drive.map(|_| None)));
         self.fresh = true;
         self.driven.push(Driven { id, driver, followed: None });
     }
