@@ -129,3 +129,27 @@ fn misplaced(target: &Target, good: &str) -> Vec<Case> {
         case("another name", target(&format!("?Token={good}"))),
     ]
 }
+
+#[tokio::test]
+async fn a_token_that_never_ends_breaks_no_clock() {
+    let target = Target::start().await;
+    for exp in [json!(253_402_300_799_i64), json!(u64::MAX), json!(1e18)] {
+        let token = ours(&json!({"sub": "alice", "exp": exp}));
+        let call = crate::fixture::Call { token: Some(token.clone()), ..target.fixture.call() };
+        let mut socket = call.connect().await.unwrap();
+        let frame = socket.frame().await;
+        if let protocol::ServerFrame::Welcome(welcome) = &frame {
+            let ends = welcome.v1.as_ref().unwrap().token_expires_at;
+            assert!(ends > target.fixture.node.clock.wall(), "{exp}: {ends}");
+        } else {
+            panic!("{exp}: {frame:?}");
+        }
+        let message = target.fixture.writer().await.message;
+        let header = format!("Bearer {token}");
+        let path = format!("/api/v1/messages/{message}/stream");
+        let bytes = request("GET", &path, &[("authorization", &header)], b"");
+        let mut connection = super::wire::Connection::open(target.fixture.address()).await;
+        assert_eq!(connection.send(&bytes).await.status, 200, "{exp}");
+    }
+    target.assert_discreet(&[]);
+}
