@@ -14,7 +14,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// When a refused caller should try again.
 pub const RETRY: Duration = Duration::from_millis(50);
@@ -82,7 +82,7 @@ pub struct ChaosControl {
 
 struct Shared {
     plan: Mutex<Plan>,
-    stalled: watch::Sender<bool>,
+    resumed: Notify,
 }
 
 struct Plan {
@@ -90,6 +90,7 @@ struct Plan {
     faults: Faults,
     refuse_next: BTreeMap<Op, usize>,
     holds: Vec<Hold>,
+    stalled: bool,
 }
 
 struct Hold {
@@ -121,8 +122,9 @@ impl ChaosControl {
             faults: Faults::NONE,
             refuse_next: BTreeMap::new(),
             holds: Vec::new(),
+            stalled: false,
         };
-        let shared = Shared { plan: Mutex::new(plan), stalled: watch::Sender::new(false) };
+        let shared = Shared { plan: Mutex::new(plan), resumed: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -133,12 +135,13 @@ impl ChaosControl {
 
     /// Every call hangs, before it is applied or before its answer arrives, until [`Self::resume`].
     pub fn stall(&self) {
-        self.shared.stalled.send_replace(true);
+        self.plan().stalled = true;
     }
 
     /// Lets hanging calls go on.
     pub fn resume(&self) {
-        self.shared.stalled.send_replace(false);
+        self.plan().stalled = false;
+        self.shared.resumed.notify_waiters();
     }
 
     /// Refuses the next `n` calls of `op` with `Unavailable`; they are not applied.
@@ -165,8 +168,15 @@ impl ChaosControl {
     }
 
     async fn not_stalled(&self) {
-        // The sender lives as long as this handle.
-        let _ = self.shared.stalled.subscribe().wait_for(|stalled| !*stalled).await;
+        loop {
+            let mut resumed = std::pin::pin!(self.shared.resumed.notified());
+            // Enlisted before the look, so that no resumption falls between.
+            resumed.as_mut().enable();
+            if !self.plan().stalled {
+                return;
+            }
+            resumed.await;
+        }
     }
 
     fn loses_wakeup(&self) -> bool {

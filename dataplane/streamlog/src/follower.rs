@@ -344,3 +344,293 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::{Faults, Op};
+    use crate::conformance::Writer;
+    use crate::conformance::scene::{PAGE, Scene, Viewer, cursor};
+    use crate::conformance::user;
+    use crate::directory::Keep;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn catches_up_then_tails_to_the_end() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(2).await.unwrap();
+        writer.append(3).await.unwrap();
+        let mut viewers = [a.follow(&writer, Cursor::START), b.follow(&writer, Cursor::START)];
+        for viewer in &mut viewers {
+            viewer.expect(&["attached 0", "batch 0..2", "batch 2..5", "silent"]).await;
+        }
+        writer.append(1).await.unwrap();
+        writer.seal("stop").await.unwrap();
+        for viewer in &mut viewers {
+            viewer.expect(&["batch 5..6", "sealed 6", "end", "end"]).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn begins_inside_of_a_batch() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(4).await.unwrap();
+        let mut viewer = a.follow(&writer, cursor(&writer, &a, 3).await);
+        viewer.expect(&["attached 3", "batch 3..4"]).await;
+        assert_eq!(viewer.got, writer.batches[0].chunks[3..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_wake_up_delays_until_the_sweep() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        b.control.set(Faults { lose_wakeup: 1.0, ..Faults::NONE });
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = b.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "silent"]).await;
+        writer.append(1).await.unwrap();
+        assert_eq!(viewer.next_within(SWEEP_EVERY).await, "batch 0..1");
+        writer.seal("stop").await.unwrap();
+        assert_eq!(viewer.next_within(SWEEP_EVERY).await, "sealed 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_are_read_one_after_the_other_without_waiting() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        for _ in 0..20 {
+            writer.append(1).await.unwrap();
+        }
+        let start = Instant::now();
+        for page_bytes in [0, 1, 12] {
+            let log = a.tiered.clone();
+            let follower = follow(log, writer.stream, user(), Cursor::START, page_bytes);
+            let mut viewer = Viewer { follower, got: Vec::new() };
+            viewer.expect(&["attached 0"]).await;
+            for at in 0..20 {
+                viewer.expect(&[&format!("batch {at}..{}", at + 1)]).await;
+            }
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_future_between_wake_up_and_read_costs_nothing() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = b.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "silent"]).await;
+        let mut read = b.control.hold_next(Op::Read, false);
+        let write = async {
+            writer.append(1).await.unwrap();
+            read.reached().await;
+        };
+        tokio::select! {
+            () = write => {}
+            event = viewer.follower.next() => panic!("{event:?}"),
+        }
+        viewer.expect(&["batch 0..1"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_is_told_before_its_text() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(3).await.unwrap();
+        let mut viewer = b.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "batch 0..3"]).await;
+        let mut taken = b.take(&writer, Keep::Nothing).await;
+        viewer.expect(&["taken over 2 0", "reset Restarted"]).await;
+        taken.append(4).await.unwrap();
+        viewer.expect(&["batch 0..4"]).await;
+        // Told live only: who comes now finds the new text as it is.
+        let mut late = b.follow(&taken, Cursor::START);
+        late.expect(&["attached 0", "batch 0..4"]).await;
+        // And who comes with the old text is told, with and without a digest.
+        let old = Cursor { next: Index(3), epoch: Some(Epoch(1)), digest: None };
+        let digest = Some(writer.batches[0].after);
+        for cursor in [old, Cursor { digest, ..old }, Cursor { epoch: None, ..old }] {
+            let mut late = b.follow(&taken, cursor);
+            late.expect(&["attached 0", "reset Restarted", "batch 0..4"]).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_equal_text_after_a_restart_is_no_reset() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(3).await.unwrap();
+        let behind = cursor(&writer, &a, 2).await;
+        let mut taken = b.take(&writer, Keep::Nothing).await;
+        let same = writer.batches[0].chunks.clone();
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let batch = crate::Batch::new(taken.epoch, Index::ZERO, at, Digest::EMPTY, same);
+        taken.send(Arc::new(batch)).await.unwrap();
+        let mut viewer = b.follow(&taken, behind);
+        viewer.expect(&["attached 2", "batch 2..3"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_ahead_of_the_log_is_rolled_back() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(3).await.unwrap();
+        let digest = Digest::parse("deadbeef");
+        for (next, digest) in [(4, None), (4, digest), (2, digest)] {
+            let cursor = Cursor { next: Index(next), epoch: Some(Epoch(1)), digest };
+            let mut viewer = a.follow(&writer, cursor);
+            viewer.expect(&["attached 0", "reset RolledBack", "batch 0..3", "silent"]).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_stream_does_not_exist() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let writer = Writer::open(&a.handles()).await;
+        let other = UserId::new("mallory");
+        let log: Arc<dyn StreamLog> = a.tiered.clone();
+        let theirs = follow(log.clone(), writer.stream, other, Cursor::START, PAGE);
+        let mut theirs = Viewer { follower: theirs, got: Vec::new() };
+        theirs.expect(&["not found", "end"]).await;
+        // Not even after a pause.
+        a.control.refuse_next(Op::Attach, 1);
+        let other = UserId::new("mallory");
+        let theirs = follow(a.engine.clone(), writer.stream, other, Cursor::START, PAGE);
+        let mut theirs = Viewer { follower: theirs, got: Vec::new() };
+        theirs.expect(&["paused", "not found", "end"]).await;
+        let unknown = crate::conformance::opening().message;
+        let none = follow(log, unknown, user(), Cursor::START, PAGE);
+        Viewer { follower: none, got: Vec::new() }.expect(&["not found", "end"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trimmed_text_is_expired() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        for _ in 0..3 {
+            writer.append(2).await.unwrap();
+        }
+        let (inside, end) = (cursor(&writer, &a, 3).await, cursor(&writer, &a, 6).await);
+        writer.seal("stop").await.unwrap();
+        a.handle.trim(writer.stream, Index(4)).await.unwrap();
+        a.follow(&writer, Cursor::START).expect(&["expired", "end"]).await;
+        a.follow(&writer, inside).expect(&["expired", "end"]).await;
+        // Where a RESET would need text that is gone, none is promised.
+        let wrong = Cursor { digest: Digest::parse("deadbeef"), ..end };
+        a.follow(&writer, wrong).expect(&["expired", "end"]).await;
+        a.follow(&writer, end).expect(&["attached 6", "sealed 6", "end"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_while_the_log_is_away_and_asks_no_more_often_than_told() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = b.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0"]).await;
+        b.control.set(Faults::AWAY);
+        writer.append(1).await.unwrap();
+        viewer.expect(&["paused"]).await;
+        assert_eq!(viewer.next_within(MINUTE).await, "silent");
+        b.control.set(Faults::NONE);
+        viewer.expect(&["live", "batch 0..1", "silent"]).await;
+        // Away from the start.
+        b.control.refuse_next(Op::Attach, 3);
+        let start = Instant::now();
+        let mut late = b.follow(&writer, Cursor::START);
+        late.expect(&["paused", "live", "attached 0", "batch 0..1"]).await;
+        assert_eq!(start.elapsed(), crate::chaos::RETRY * 3);
+    }
+
+    /// An engine whose pages lack their first batch, for a while.
+    struct Holes(Arc<dyn StreamLog>, std::sync::atomic::AtomicUsize);
+
+    impl Holes {
+        fn pierce(&self, mut page: Page) -> Page {
+            use std::sync::atomic::Ordering::SeqCst;
+            let left = self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+            if left.is_ok() && page.batches.len() > 1 {
+                page.batches.remove(1);
+            }
+            page
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl StreamLog for Holes {
+        async fn open(
+            &self,
+            opening: Arc<Opening>,
+            owner: &crate::Owner,
+        ) -> Result<crate::Opened, LogError> {
+            self.0.open(opening, owner).await
+        }
+        async fn append(
+            &self,
+            stream: MessageId,
+            owner: &crate::Owner,
+            batch: Arc<crate::Batch>,
+        ) -> Result<crate::log::Appended, LogError> {
+            self.0.append(stream, owner, batch).await
+        }
+        async fn seal(
+            &self,
+            stream: MessageId,
+            owner: &crate::Owner,
+            epoch: Epoch,
+            seal: Arc<Seal>,
+        ) -> Result<(), LogError> {
+            self.0.seal(stream, owner, epoch, seal).await
+        }
+        async fn read(
+            &self,
+            stream: MessageId,
+            from: Index,
+            limit: usize,
+        ) -> Result<Page, LogError> {
+            Ok(self.pierce(self.0.read(stream, from, limit).await?))
+        }
+        async fn attach(
+            &self,
+            stream: MessageId,
+            from: Index,
+            limit: usize,
+        ) -> Result<(Page, TailWatch), LogError> {
+            let (page, watch) = self.0.attach(stream, from, limit).await?;
+            Ok((self.pierce(page), watch))
+        }
+        async fn trim(&self, stream: MessageId, before: Index) -> Result<(), LogError> {
+            self.0.trim(stream, before).await
+        }
+        fn guarantees(&self) -> crate::log::Guarantees {
+            self.0.guarantees()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hole_is_read_again_and_never_skipped() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        for _ in 0..4 {
+            writer.append(1).await.unwrap();
+        }
+        let holes = Arc::new(Holes(a.engine.clone(), 2.into()));
+        let mut viewer = Viewer::new(holes, &writer, Cursor::START);
+        viewer
+            .expect(&["attached 0", "batch 0..1", "batch 1..2", "batch 2..3", "batch 3..4"])
+            .await;
+    }
+}

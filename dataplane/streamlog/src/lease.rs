@@ -61,3 +61,79 @@ impl Lease {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    const TTL: Duration = Duration::from_secs(5);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_from_before_the_renewal_was_sent() {
+        let clock = Clock::system();
+        let lease = Lease::new(clock.clone());
+        assert_eq!(lease.certain(), None, "not held yet");
+        let sent = clock.now();
+        sleep(SECOND * 2).await;
+        lease.renewed(sent, TTL);
+        let first = lease.certain();
+        assert!(first.is_some());
+        sleep(SECOND * 3 - Duration::from_millis(1)).await;
+        assert_eq!(lease.certain(), first);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(lease.certain(), None, "at its end it is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lapse_begins_a_new_generation_and_a_renewal_in_time_does_not() {
+        let clock = Clock::system();
+        let lease = Lease::new(clock.clone());
+        lease.renewed(clock.now(), TTL);
+        let first = lease.certain();
+        for _ in 0..5 {
+            sleep(SECOND * 4).await;
+            lease.renewed(clock.now(), TTL);
+            assert_eq!(lease.certain(), first);
+        }
+        // Sent in time, but known too late: in between nothing was certain.
+        sleep(SECOND * 4).await;
+        let sent = clock.now();
+        sleep(SECOND * 2).await;
+        assert_eq!(lease.certain(), None);
+        lease.renewed(sent, TTL);
+        assert!(lease.certain() > first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_answer_shortens_nothing_and_a_very_late_one_gives_nothing() {
+        let clock = Clock::system();
+        let lease = Lease::new(clock.clone());
+        let early = clock.now();
+        sleep(SECOND).await;
+        lease.renewed(clock.now(), TTL);
+        lease.renewed(early, TTL);
+        sleep(SECOND * 5 - Duration::from_millis(1)).await;
+        assert!(lease.certain().is_some());
+        sleep(SECOND).await;
+        lease.renewed(early, TTL);
+        assert_eq!(lease.certain(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_on_its_way_does_not_undo_a_release() {
+        let clock = Clock::system();
+        let lease = Lease::new(clock.clone());
+        lease.renewed(clock.now(), TTL);
+        let sent = clock.now();
+        sleep(SECOND).await;
+        lease.released();
+        assert_eq!(lease.certain(), None);
+        lease.renewed(sent, TTL);
+        assert_eq!(lease.certain(), None);
+        sleep(SECOND).await;
+        lease.renewed(clock.now(), TTL);
+        assert!(lease.certain().is_some(), "a later one takes it again");
+    }
+}

@@ -6,10 +6,11 @@
 //!  read arc    session ◀─ Follower ◀──  └───────────┘
 //! ```
 //! First delivery, reconnect, second device and hand-over are all [`follow`]. Engines give reads and
-//! wake-ups; gapless following is written once, in [`follower`]. Reading order: [`batch`] →
+//! wake-ups; gapless following is written once, in [`follower`]. Reading order: [`batch`] → [`bell`] →
 //! [`log`] → [`directory`] → [`registry`] → [`bus`] → [`follower`] → [`memory`] → [`tiered`].
 
 pub mod batch;
+pub mod bell;
 pub mod bugs;
 pub mod bus;
 #[cfg(any(test, feature = "testing"))]

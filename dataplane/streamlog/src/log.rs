@@ -1,6 +1,7 @@
 //! The log itself: what a stream is, and what an engine must do.
 
 use crate::batch::Batch;
+use crate::bell::Listener;
 use crate::error::LogError;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,7 +12,6 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// One boot of a node: who may append.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,30 +150,29 @@ pub struct WatchClosed;
 /// follower must survive a lost one.
 #[derive(Debug)]
 pub struct TailWatch {
-    version: watch::Receiver<u64>,
+    bell: Listener,
     /// A second source, where a stream may be read from two places.
-    other: Option<watch::Receiver<u64>>,
+    other: Option<Listener>,
     /// Wake-ups swallowed by the chaos decorator.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) lossy: Option<crate::chaos::Loss>,
 }
 
 impl TailWatch {
-    /// Wakes whenever the counter changes after this call.
-    pub fn new(mut version: watch::Receiver<u64>) -> Self {
-        version.mark_unchanged();
+    /// Wakes whenever the bell rings.
+    pub fn new(bell: Listener) -> Self {
         Self {
-            version,
+            bell,
             other: None,
             #[cfg(any(test, feature = "testing"))]
             lossy: None,
         }
     }
 
-    /// Wakes for this counter as well, for changes since it was subscribed: that may be before the
-    /// read this watch belongs to.
+    /// Wakes for this bell as well. It may have been listened to since before the read that this
+    /// watch belongs to.
     #[must_use]
-    pub fn also(mut self, other: watch::Receiver<u64>) -> Self {
+    pub fn also(mut self, other: Listener) -> Self {
         self.other = Some(other);
         self
     }
@@ -185,12 +184,12 @@ impl TailWatch {
     pub async fn changed(&mut self) -> Result<(), WatchClosed> {
         loop {
             match &mut self.other {
-                None => self.version.changed().await,
+                None => self.bell.rung().await,
                 // In a fixed order, so that a seed repeats a run.
                 Some(other) => tokio::select! {
                     biased;
-                    changed = self.version.changed() => changed,
-                    changed = other.changed() => changed,
+                    rung = self.bell.rung() => rung,
+                    rung = other.rung() => rung,
                 },
             }
             .map_err(|_| WatchClosed)?;

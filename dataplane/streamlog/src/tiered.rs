@@ -5,6 +5,7 @@
 //! its own clock when the reply is complete (invariant 2b); otherwise the inner log is read.
 
 use crate::batch::Batch;
+use crate::bell::Bell;
 use crate::bugs::{self, Bug};
 use crate::error::LogError;
 use crate::lease::Lease;
@@ -13,15 +14,16 @@ use crate::log::{
 };
 use async_trait::async_trait;
 use protocol::{Digest, Epoch, Index, MessageId, Seal};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
 
 /// See the module.
 pub struct Tiered {
     inner: Arc<dyn StreamLog>,
     lease: Arc<Lease>,
     own: Mutex<HashMap<MessageId, Own>>,
+    /// Streams that this node offers to others, until it lets go of them.
+    yielded: Mutex<HashSet<MessageId>>,
 }
 
 /// One live stream that this node owns.
@@ -33,14 +35,10 @@ struct Own {
     confirmed: Option<u64>,
     /// An append was sent whose outcome is not known here: the log may hold more.
     unsettled: bool,
-    version: watch::Sender<u64>,
+    bell: Bell,
 }
 
 impl Own {
-    fn wake(&self) {
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
-    }
-
     /// Takes over what the log holds; `false` where this memory lacks something before it.
     fn push(&mut self, batch: Arc<Batch>) -> bool {
         if batch.first != self.head.tail {
@@ -49,7 +47,7 @@ impl Own {
         self.head.tail = batch.end();
         self.head.digest = batch.after;
         self.batches.push(batch);
-        self.wake();
+        self.bell.ring();
         true
     }
 
@@ -62,7 +60,7 @@ impl Own {
     /// own watch they need now.
     fn lapse(&mut self) {
         if self.confirmed.take().is_some() {
-            self.version = watch::Sender::new(0);
+            self.bell = Bell::default();
         }
     }
 
@@ -89,7 +87,7 @@ impl Own {
 impl Tiered {
     /// Over `inner`, for the node that holds `lease`.
     pub fn new(inner: Arc<dyn StreamLog>, lease: Arc<Lease>) -> Self {
-        Self { inner, lease, own: Mutex::new(HashMap::new()) }
+        Self { inner, lease, own: Mutex::default(), yielded: Mutex::default() }
     }
 
     /// Keeps a stream that this node just claimed, with everything it held before.
@@ -122,16 +120,30 @@ impl Tiered {
         self.learn(stream, &head);
         if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == head.epoch) {
             own.head.cancel = head.cancel;
-            own.confirm(generation);
+            own.confirm(generation.filter(|_| !self.is_yielded(stream)));
         }
         Ok(head)
     }
 
-    /// Lets go of a stream: sealed here, lost to another node, or about to be handed over. After a
-    /// mark other nodes may claim while this node's lease is alive, so its owner must call this
-    /// *before* it sets one: no lease protects what is served from here then.
+    /// Lets go of a stream: sealed here, or lost to another node.
     pub fn forget(&self, stream: MessageId) {
+        lock(&self.yielded).remove(&stream);
         self.lock().remove(&stream);
+    }
+
+    /// Serves a stream from the log only, until [`Self::forget`]. To be called *before* the stream is
+    /// marked to be handed over: after a mark other nodes may claim it while this node's lease is
+    /// alive, so that no lease protects what would be served from here. That counts for a stream
+    /// that is only being claimed here as well.
+    pub fn hand_over(&self, stream: MessageId) {
+        lock(&self.yielded).insert(stream);
+        if let Some(own) = self.lock().get_mut(&stream) {
+            own.lapse();
+        }
+    }
+
+    fn is_yielded(&self, stream: MessageId) -> bool {
+        lock(&self.yielded).contains(&stream)
     }
 
     /// `generation` is the lease's from before the call that proved the ownership was sent.
@@ -146,9 +158,9 @@ impl Tiered {
         let mut streams = self.lock();
         // What is held under the same epoch already may be ahead of a repeated answer.
         if streams.get(&stream).is_none_or(|own| own.head.epoch < head.epoch) {
-            let version = watch::Sender::new(0);
-            let confirmed = generation;
-            let own = Own { opening, head, batches, confirmed, unsettled: false, version };
+            let bell = Bell::default();
+            let confirmed = generation.filter(|_| !self.is_yielded(stream));
+            let own = Own { opening, head, batches, confirmed, unsettled: false, bell };
             streams.insert(stream, own);
         }
     }
@@ -163,7 +175,7 @@ impl Tiered {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<MessageId, Own>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.own)
     }
 
     /// Whether what was confirmed in that generation may be served at this moment.
@@ -209,12 +221,12 @@ impl Tiered {
         let usable = match result {
             Ok(_) => {
                 own.unsettled = false;
-                own.confirm(generation);
+                own.confirm(generation.filter(|_| !self.is_yielded(stream)));
                 own.push(batch)
             }
             Err(LogError::Unavailable { .. }) => {
                 // Its followers ask the log itself: they find the batch there, or that it is away.
-                own.wake();
+                own.bell.ring();
                 true
             }
             Err(_) => false,
@@ -223,6 +235,10 @@ impl Tiered {
             streams.remove(&stream);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -262,7 +278,7 @@ impl StreamLog for Tiered {
         if let Some(own) = streams.get_mut(&stream).filter(|own| own.head.epoch == epoch) {
             if matches!(result, Err(LogError::Unavailable { .. })) {
                 own.unsettled = true;
-                own.wake();
+                own.bell.ring();
             } else {
                 // Dropping the watch makes every local follower read the end from the log.
                 streams.remove(&stream);
@@ -294,13 +310,13 @@ impl StreamLog for Tiered {
     ) -> Result<(Page, TailWatch), LogError> {
         // At the end of this memory its own watch is enough: it wakes for every outcome of an append.
         let local = self.local(stream, |own| {
-            let watch = || TailWatch::new(own.version.subscribe());
+            let watch = || TailWatch::new(own.bell.listen());
             (from <= own.head.tail).then(|| (own.page(from, limit), watch()))
         });
         if let Some(found) = local {
             return Ok(found);
         }
-        let own = self.lock().get(&stream).map(|own| own.version.subscribe());
+        let own = self.lock().get(&stream).map(|own| own.bell.listen());
         let (page, watch) = self.inner.attach(stream, from, limit).await?;
         self.learn(stream, &page.head);
         // Later reads may come from this memory, which learns of an append after the log does.
@@ -313,5 +329,312 @@ impl StreamLog for Tiered {
 
     fn guarantees(&self) -> Guarantees {
         self.inner.guarantees()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::{Faults, Op};
+    use crate::conformance::Writer;
+    use crate::conformance::scene::{PAGE, Scene, Stage, cursor};
+    use crate::cursor::Cursor;
+    use crate::directory::Keep;
+    use std::time::Duration;
+    use tokio::time::sleep;
+
+    const TTL: Duration = Duration::from_secs(5);
+
+    /// Whether a read here is answered while the log is away: from memory alone.
+    async fn serves(node: &Stage, writer: &Writer, from: Index) -> bool {
+        node.control.set(Faults::AWAY);
+        let page = node.tiered.read(writer.stream, from, PAGE).await;
+        let attached = node.tiered.attach(writer.stream, from, PAGE).await;
+        node.control.set(Faults::NONE);
+        assert_eq!(page.is_ok(), attached.is_ok());
+        page.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_serves_from_memory_what_was_acknowledged() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        assert!(serves(&a, &writer, Index::ZERO).await, "nothing yet, and it knows");
+        writer.append(3).await.unwrap();
+        for from in 0..=3 {
+            assert!(serves(&a, &writer, Index(from)).await);
+        }
+        assert!(!serves(&a, &writer, Index(4)).await, "beyond its tail the log is asked");
+        assert!(!serves(&b, &writer, Index::ZERO).await, "it is not b's");
+        let taken = b.take(&writer, Keep::Tail).await;
+        assert!(serves(&b, &taken, Index::ZERO).await);
+        taken.seal("stop").await.unwrap();
+        assert!(!serves(&b, &taken, Index::ZERO).await, "what ended is read from the log");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_visible_before_it_is_acknowledged() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = a.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0"]).await;
+        let mut held = a.control.hold_next_append(false);
+        let script = async {
+            held.reached().await;
+            viewer.expect(&["silent"]).await;
+            held.release();
+            viewer.expect(&["batch 0..1"]).await;
+        };
+        let (done, ()) = tokio::join!(writer.append(1), script);
+        done.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_lapse_nothing_is_served_until_an_answer_under_the_new_lease() {
+        let scene = Scene::default();
+        let a = scene.node_without_lease("a");
+        a.renew(TTL);
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(2).await.unwrap();
+        sleep(TTL).await;
+        assert!(!serves(&a, &writer, Index::ZERO).await, "lapsed");
+        a.renew(TTL);
+        assert!(!serves(&a, &writer, Index::ZERO).await, "not confirmed");
+        writer.append(1).await.unwrap();
+        assert!(serves(&a, &writer, Index::ZERO).await);
+        // An append that was sent before the lapse proves nothing after it.
+        let mut held = a.control.hold_next_append(true);
+        let script = async {
+            held.reached().await;
+            sleep(TTL).await;
+            a.renew(TTL);
+            held.release();
+        };
+        let (done, ()) = tokio::join!(writer.append(1), script);
+        done.unwrap();
+        assert!(!serves(&a, &writer, Index::ZERO).await);
+        a.tiered.shared_head(writer.stream).await.unwrap();
+        assert!(serves(&a, &writer, Index::ZERO).await, "a look at the log confirms as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_or_a_claim_answered_after_a_lapse_proves_nothing() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node_without_lease("a"), scene.node_without_lease("b"));
+        for (node, op) in [(&a, Op::Open), (&b, Op::Read)] {
+            node.renew(TTL);
+            let first = Writer::open(&scene.node("c").handles()).await;
+            let mut held = node.control.hold_next(op, true);
+            let late = async {
+                held.reached().await;
+                sleep(TTL).await;
+                node.renew(TTL);
+                held.release();
+            };
+            let work = async {
+                match op {
+                    Op::Open => Writer::open(&node.handles()).await,
+                    _ => node.take(&first, Keep::Tail).await,
+                }
+            };
+            let (mut writer, ()) = tokio::join!(work, late);
+            assert!(!serves(node, &writer, Index::ZERO).await);
+            writer.append(1).await.unwrap();
+            assert!(serves(node, &writer, Index::ZERO).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_ahead_of_this_memory_is_not_told_to_start_over() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(2).await.unwrap();
+        let mut elsewhere = b.follow(&writer, Cursor::START);
+        elsewhere.expect(&["attached 0", "batch 0..2"]).await;
+        let mut held = a.control.hold_next_append(true);
+        let stream = writer.stream;
+        let (batch, owner) = (writer.batch(3), a.owner.clone());
+        let append = a.tiered.append(stream, &owner, batch.clone());
+        let script = async {
+            held.reached().await;
+            // It saw an append whose acknowledgement is still on its way to the owner ...
+            elsewhere.expect(&["batch 2..5"]).await;
+            let ahead = cursor(&writer, &b, 5).await;
+            let inside = cursor(&writer, &b, 4).await;
+            // ... and comes to the owner's node.
+            a.follow(&writer, ahead).expect(&["attached 5", "silent"]).await;
+            a.follow(&writer, inside).expect(&["attached 4", "batch 4..5", "silent"]).await;
+            let mut here = a.follow(&writer, ahead);
+            here.expect(&["attached 5"]).await;
+            held.release();
+            here
+        };
+        let (done, mut here) = tokio::join!(append, script);
+        done.unwrap();
+        (writer.tail, writer.digest) = (batch.end(), batch.after);
+        writer.append(1).await.unwrap();
+        here.expect(&["batch 5..6"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_from_before_a_takeover_here_waits_for_no_sweep() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(1).await.unwrap();
+        // Its watch is the log's, then b becomes the owner and answers its reads from memory.
+        let mut viewer = b.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "batch 0..1"]).await;
+        let mut taken = b.take(&writer, Keep::Tail).await;
+        viewer.expect(&["taken over 2 1"]).await;
+        b.control.set(Faults { delay_ack: Duration::from_millis(900), ..Faults::NONE });
+        for at in 1..20 {
+            let batch = format!("batch {at}..{}", at + 1);
+            let expected = [batch.as_str()];
+            let (done, ()) = tokio::join!(taken.append(1), viewer.expect(&expected));
+            done.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_read_from_the_log_and_an_absent_log_is_told() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = a.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0"]).await;
+        let batch = writer.batch(1);
+        a.control.set(Faults { lose_ack: 1.0, ..Faults::NONE });
+        writer.send(batch.clone()).await.unwrap_err();
+        a.control.set(Faults::NONE);
+        viewer.expect(&["batch 0..1"]).await;
+        a.control.set(Faults::AWAY);
+        writer.send(batch.clone()).await.unwrap_err();
+        viewer.expect(&["paused"]).await;
+        a.control.set(Faults::NONE);
+        writer.send(batch).await.unwrap();
+        viewer.expect(&["live", "silent"]).await;
+        a.control.set(Faults { lose_ack: 1.0, ..Faults::NONE });
+        writer.seal("stop").await.unwrap_err();
+        a.control.set(Faults::NONE);
+        viewer.expect(&["sealed 1", "end"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_of_a_node_that_lost_the_stream_voids_nothing() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(5).await.unwrap();
+        // b restarts it, while a's lease is alive and a knows nothing of it.
+        let mut taken = b.take(&writer, Keep::Nothing).await;
+        taken.append(3).await.unwrap();
+        assert!(serves(&a, &writer, Index::ZERO).await, "which is why it must be told");
+        let mut viewer = a.follow(&taken, cursor(&taken, &b, 2).await);
+        viewer.expect(&["attached 2", "batch 2..3"]).await;
+        assert!(!serves(&a, &writer, Index::ZERO).await, "now it knows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_handed_over_is_served_from_the_log() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut viewer = a.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0"]).await;
+        a.tiered.hand_over(writer.stream);
+        for at in 0..3 {
+            writer.append(1).await.unwrap();
+            assert!(!serves(&a, &writer, Index::ZERO).await);
+            viewer.expect(&[&format!("batch {at}..{}", at + 1)]).await;
+        }
+        let mut taken = b.take(&writer, Keep::Nothing).await;
+        viewer.expect(&["taken over 2 0", "reset Restarted"]).await;
+        taken.append(1).await.unwrap();
+        viewer.expect(&["batch 0..1"]).await;
+        // Offered while it is only being claimed: it is not served either, until let go of.
+        a.tiered.forget(writer.stream);
+        a.tiered.hand_over(writer.stream);
+        let back = a.take(&taken, Keep::Tail).await;
+        assert!(!serves(&a, &back, Index::ZERO).await);
+        a.tiered.forget(writer.stream);
+        a.tiered.adopt(back.stream, back.epoch).await.unwrap();
+        assert!(serves(&a, &back, Index::ZERO).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_to_an_earlier_epoch_touches_nothing() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(1).await.unwrap();
+        for after_applied in [true, false] {
+            let batch = writer.batch(1);
+            let mut held = a.control.hold_next_append(after_applied);
+            let append = a.tiered.append(writer.stream, &a.owner, batch);
+            let script = async {
+                held.reached().await;
+                let other = b.take(&writer, Keep::Tail).await;
+                let back = a.take(&other, Keep::Tail).await;
+                held.release();
+                back
+            };
+            let (done, back) = tokio::join!(append, script);
+            assert_eq!(done.is_ok(), after_applied);
+            writer = back;
+            assert!(serves(&a, &writer, writer.tail).await);
+            writer.append(2).await.unwrap();
+            assert!(serves(&a, &writer, writer.tail).await, "and goes on");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_was_overtaken_is_not_adopted() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let writer = Writer::open(&a.handles()).await;
+        let first = writer.taken_by(&b.handles(), Keep::Tail).await.unwrap();
+        a.take(&first, Keep::Tail).await;
+        let refused = b.tiered.adopt(first.stream, first.epoch).await.map(drop);
+        assert_eq!(refused, Err(LogError::Fenced { epoch: Epoch(3) }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fencing_ends_what_is_held_and_sends_its_followers_to_the_log() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(1).await.unwrap();
+        let mut viewer = a.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "batch 0..1"]).await;
+        let mut taken = b.take(&writer, Keep::Tail).await;
+        taken.append(1).await.unwrap();
+        assert_eq!(writer.append(1).await, Err(LogError::Fenced { epoch: Epoch(2) }));
+        viewer.expect(&["taken over 2 1", "batch 1..2"]).await;
+        taken.append(1).await.unwrap();
+        viewer.expect(&["batch 2..3"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lapse_sends_followers_to_the_log_with_the_next_read() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node_without_lease("a"), scene.node("b"));
+        a.renew(TTL);
+        let mut writer = Writer::open(&a.handles()).await;
+        writer.append(1).await.unwrap();
+        let mut viewer = a.follow(&writer, Cursor::START);
+        viewer.expect(&["attached 0", "batch 0..1"]).await;
+        // Frozen, as its owner is, until another node took the stream over.
+        sleep(TTL).await;
+        let mut taken = b.take(&writer, Keep::Nothing).await;
+        assert_eq!(viewer.next_within(TTL).await, "taken over 2 0");
+        viewer.expect(&["reset Restarted"]).await;
+        for at in 0..3 {
+            taken.append(1).await.unwrap();
+            viewer.expect(&[&format!("batch {at}..{}", at + 1)]).await;
+        }
     }
 }

@@ -12,8 +12,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 pub mod facts;
+pub mod model;
 pub mod ownership;
 pub mod reading;
+#[cfg(test)]
+pub(crate) mod scene;
+#[cfg(all(test, feature = "bugs"))]
+mod teeth;
 pub mod writing;
 
 use crate::batch::Batch;

@@ -1,6 +1,7 @@
 //! One stored stream: the rules of append, seal, claim and trim, without locks or clocks.
 
 use crate::batch::Batch;
+use crate::bell::Bell;
 use crate::bugs::{self, Bug};
 use crate::directory::{Claim, Keep};
 use crate::error::LogError;
@@ -9,7 +10,6 @@ use protocol::server_frame::ResetReason;
 use protocol::{ChunkType, Digest, Epoch, Index, Seal};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(super) struct Stored {
@@ -21,7 +21,7 @@ pub(super) struct Stored {
     head: Head,
     batches: Vec<Arc<Batch>>,
     sealed_at: Option<Instant>,
-    version: watch::Sender<u64>,
+    bell: Bell,
 }
 
 impl Stored {
@@ -35,7 +35,7 @@ impl Stored {
             head: Head::opened(Epoch::FIRST),
             batches: Vec::new(),
             sealed_at: None,
-            version: watch::Sender::new(0),
+            bell: Bell::default(),
         }
     }
 
@@ -54,10 +54,6 @@ impl Stored {
 
     pub(super) fn sealed_for(&self, now: Instant) -> Option<Duration> {
         self.sealed_at.map(|at| now.saturating_duration_since(at))
-    }
-
-    fn wake(&self) {
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     fn fence(&self, owner: &Owner, epoch: Epoch) -> Result<(), LogError> {
@@ -89,7 +85,7 @@ impl Stored {
         self.barren = 0;
         self.used_tools |= batch.chunks.iter().any(|chunk| chunk.kind == ChunkType::ToolUse);
         self.batches.push(batch);
-        self.wake();
+        self.bell.ring();
         Ok(done)
     }
 
@@ -113,7 +109,7 @@ impl Stored {
         }
         self.head.seal = Some(seal);
         self.sealed_at = Some(now);
-        self.wake();
+        self.bell.ring();
         Ok(())
     }
 
@@ -134,7 +130,7 @@ impl Stored {
                 self.restart();
             }
             self.head.taken_over = Some(TakenOver { from: self.head.tail, mode: claim.mode });
-            self.wake();
+            self.bell.ring();
         }
         Ok(())
     }
@@ -157,7 +153,7 @@ impl Stored {
         }
         if !self.head.cancel {
             self.head.cancel = true;
-            self.wake();
+            self.bell.ring();
         }
         Ok(())
     }
@@ -205,6 +201,6 @@ impl Stored {
     }
 
     pub(super) fn watch(&self) -> TailWatch {
-        TailWatch::new(self.version.subscribe())
+        TailWatch::new(self.bell.listen())
     }
 }
