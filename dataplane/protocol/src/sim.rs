@@ -20,9 +20,9 @@ pub struct Directive {
     pub ttft_ms: u64,
     /// Silence of so many milliseconds before the chunk of that index.
     pub pause: Option<(Index, u64)>,
-    /// The connection breaks after that many chunks.
+    /// The connection breaks after the chunk of that index.
     pub fail: Option<Index>,
-    /// Silence for ever after that many chunks.
+    /// Silence for ever after the chunk of that index.
     pub stall: Option<Index>,
     /// Types of the chunks, taken in turns.
     pub types: Vec<ChunkType>,

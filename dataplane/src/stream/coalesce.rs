@@ -58,6 +58,18 @@ impl Coalescer {
         (!self.pending.is_empty()).then_some(due)
     }
 
+    /// Until when nothing can be appended, whatever is read: the end of the window that the last
+    /// batch began. `None`: at once.
+    pub fn closed_until(&self, now_ms: u64) -> Option<u64> {
+        let end = self.last.map_or(0, |last| last + self.window_ms);
+        (end > now_ms && self.urgent == 0 && self.bytes < MAX_BATCH_BYTES).then_some(end)
+    }
+
+    /// Whether more may join the next batch before it is taken.
+    pub fn gathers(&self) -> bool {
+        self.window_ms > 0 && self.bytes < MAX_BATCH_BYTES
+    }
+
     /// The next batch: everything held, up to the size of a batch.
     pub fn take(&mut self, now_ms: u64) -> Vec<Chunk> {
         let count = if self.urgent > 0 { self.urgent } else { self.pending.len() };
@@ -114,6 +126,24 @@ mod tests {
         assert_eq!(c.take(110).len(), 1);
         assert_eq!(c.due(), Some(150), "the code has the window for itself");
         assert_eq!(c.take(150).len(), 2);
+    }
+
+    #[test]
+    fn a_window_is_closed_to_text_only_while_it_lasts() {
+        let mut c = Coalescer::new(40);
+        assert_eq!(c.closed_until(0), None, "the first chunk goes at once");
+        c.push(text("a"));
+        c.take(100);
+        assert_eq!(c.closed_until(100), Some(140));
+        assert_eq!(c.closed_until(140), None);
+        c.push(text("b"));
+        c.push(Chunk::new(ChunkType::Code, "c"));
+        assert_eq!(c.closed_until(110), None, "the text is urgent");
+        let mut c = Coalescer::new(0);
+        c.push(text("a"));
+        c.take(100);
+        assert_eq!(c.closed_until(100), None);
+        assert!(!c.gathers());
     }
 
     #[test]

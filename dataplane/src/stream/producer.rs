@@ -8,7 +8,7 @@ use super::coalesce::Coalescer;
 use super::outcome::Outcome;
 use super::policy::Decision;
 use crate::node::Node;
-use crate::upstream::{Ask, Events, UpstreamEvent};
+use crate::upstream::{Ask, Events, UpstreamError, UpstreamEvent};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use jiff::Timestamp;
@@ -128,6 +128,9 @@ where
     }
 }
 
+/// What the upstream said.
+type Heard = Result<UpstreamEvent, UpstreamError>;
+
 /// What an append that is on its way will answer.
 type Inflight = BoxFuture<'static, Result<Appended, LogError>>;
 
@@ -146,6 +149,8 @@ pub(super) struct Producer {
     prefix: Vec<Chunk>,
     /// When the upstream last said something, or was last asked.
     heard: Instant,
+    /// The upstream had more to say than fits into a batch.
+    flooded: bool,
     /// Whether the upstream said anything in this epoch.
     spoke: bool,
     /// When the last batch was taken, in the coalescer's time.
@@ -179,6 +184,7 @@ impl Producer {
             inflight: None,
             prefix: Vec::new(),
             heard: now,
+            flooded: false,
             spoke: false,
             appended_at: 0,
             acknowledged: now,
@@ -234,17 +240,39 @@ impl Producer {
         if let Some(step) = self.flush_due() {
             return step;
         }
-        let due = self.coalescer.due().filter(|_| self.inflight.is_none());
-        let due = due.map(|at| self.started() + Duration::from_millis(at));
+        let due = self.wake_at().filter(|_| self.inflight.is_none());
         let room = self.coalescer.bytes() < self.node.settings.stream.buffer_bytes;
+        // In a closed window the upstream is not even looked at: one wake-up a window, not one a
+        // chunk. After a full batch there is more to read at once.
+        let reads = room && (self.flooded || due.is_none_or(|at| at <= self.node.clock.now()));
         tokio::select! {
             biased;
             answer = answered(&mut self.inflight) => self.appended(answer),
-            event = events.next(), if room => self.heard(event),
+            event = events.next(), if reads => self.gather(event, events),
             () = until(due) => Step::Continue,
             _ = looks.tick() => self.look(room, false).await,
             () = place.nudged() => self.look(room, true).await,
         }
+    }
+
+    /// When something must be done without being asked: the end of a window.
+    fn wake_at(&self) -> Option<Instant> {
+        let at = self.coalescer.closed_until(self.now_ms()).or(self.coalescer.due())?;
+        Some(self.started() + Duration::from_millis(at))
+    }
+
+    /// Takes what the upstream has ready into one batch.
+    fn gather(&mut self, first: Option<Heard>, events: &mut Events) -> Step {
+        let mut step = self.heard(first);
+        self.flooded = false;
+        while matches!(step, Step::Continue) && self.coalescer.gathers() {
+            match events.next().now_or_never() {
+                Some(event) => step = self.heard(event),
+                None => return Step::Continue,
+            }
+        }
+        self.flooded = true;
+        step
     }
 
     /// The coalescer's time: milliseconds since the request was taken up here.
@@ -312,15 +340,12 @@ impl Producer {
         Step::Lost
     }
 
-    fn refused(&self, error: &crate::upstream::UpstreamError) -> Outcome {
+    fn refused(&self, error: &UpstreamError) -> Outcome {
         tracing::warn!(stream = %self.opening.message, epoch = %self.epoch, %error, "upstream");
         Outcome::from(error)
     }
 
-    fn heard(
-        &mut self,
-        event: Option<Result<UpstreamEvent, crate::upstream::UpstreamError>>,
-    ) -> Step {
+    fn heard(&mut self, event: Option<Heard>) -> Step {
         self.heard = self.node.clock.now();
         self.spoke = true;
         match event {
@@ -330,7 +355,7 @@ impl Producer {
             }
             Some(Err(error)) => Step::End(self.refused(&error)),
             None => {
-                let broken = crate::upstream::UpstreamError::Unavailable(
+                let broken = UpstreamError::Unavailable(
                     "the connection ended without a finish reason".to_owned(),
                 );
                 Step::End(self.refused(&broken))

@@ -35,6 +35,9 @@ impl Upstream for Scripted {
             .map_err(|bad| UpstreamError::Refused(bad.to_string()))?;
         let gap = Duration::from_secs(1) / directive.rate.max(1);
         let model = "scripted".to_owned();
+        // By the clock, as a provider on its own machine goes on whether it is read or not.
+        let begin = tokio::time::Instant::now() + Duration::from_millis(directive.ttft_ms);
+        let from = ask.from.0;
         let chunks = futures_util::stream::iter(ask.from.0..directive.tokens).then(move |at| {
             let directive = directive.clone();
             async move {
@@ -45,10 +48,8 @@ impl Upstream for Scripted {
                 if directive.fail == Some(at) {
                     return Err(UpstreamError::Unavailable("as asked".to_owned()));
                 }
-                if at == Index::ZERO && directive.ttft_ms > 0 {
-                    tokio::time::sleep(Duration::from_millis(directive.ttft_ms)).await;
-                }
-                tokio::time::sleep(gap).await;
+                let nth = (at.0 - from + 1) as u32;
+                tokio::time::sleep_until(begin + gap * nth).await;
                 Ok(UpstreamEvent::Chunk(directive.chunk(at, ask.epoch)))
             }
         });
