@@ -1,8 +1,8 @@
-//! Frames the server sends, and the fast encoder of chunks.
+//! Frames the server sends. Chunks, with their fast encoder, are in `chunks`.
 //!
 //! Envelope: `{"type":T,"timestamp":"…","data":{…}}`; ERROR also has `"error":"human text"`.
 
-use crate::chunk::{Chunk, ChunkType, Digest};
+use crate::chunk::Digest;
 use crate::code::ErrorCode;
 use crate::id::{ConversationId, Epoch, Index, MessageId, RequestId, SessionId, UserId};
 use crate::seal::{Seal, SealStatus};
@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+
+mod chunks;
+
+pub use chunks::{ChunkData, ChunksData, WireChunk};
 
 /// What a client understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,131 +101,6 @@ pub struct Accepted {
     pub message_id: MessageId,
     /// The request id was known: this is the first one's answer.
     pub duplicate: bool,
-}
-
-/// One chunk.
-///
-/// ```
-/// use protocol::server_frame::{ChunkData, ServerFrame};
-/// use protocol::{Chunk, ChunkType, Epoch, Index, MessageId};
-/// let message = MessageId::parse("018f4d5e-0000-7000-8000-000000000001").unwrap();
-/// let at = "2026-01-01T00:00:00Z".parse().unwrap();
-/// let mut text = Vec::new();
-/// ChunkData::encode(&mut text, at, message, Epoch(1), Index(3), &Chunk::new(ChunkType::Text, "hi \"you\""));
-/// assert_eq!(String::from_utf8(text).unwrap(), concat!(r#"{"type":"CHUNK","timestamp":"2026-01-01T00:00:00Z","data":"#,
-///     r#"{"messageId":"018f4d5e-0000-7000-8000-000000000001","index":3,"type":"TEXT","content":"hi \"you\"","epoch":1}}"#));
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ChunkData {
-    /// The answer.
-    pub message_id: MessageId,
-    /// Its position.
-    pub index: Index,
-    /// Type, content, metadata.
-    #[serde(flatten)]
-    pub chunk: WireChunk,
-    /// The epoch it was appended under.
-    pub epoch: Epoch,
-}
-
-/// A chunk as it is read from the wire. (Flattened structs cannot hold raw JSON, so `metadata` is a value.)
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WireChunk {
-    /// What it carries.
-    #[serde(rename = "type")]
-    pub kind: ChunkType,
-    /// The text.
-    pub content: Arc<str>,
-    /// For example `{"callId":"c1","name":"search"}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Value>,
-}
-
-impl WireChunk {
-    /// The chunk without its metadata: what digest and content are made of.
-    pub fn to_chunk(&self) -> Chunk {
-        Chunk { kind: self.kind, content: self.content.clone(), metadata: None }
-    }
-}
-
-impl ChunkData {
-    /// Appends the whole frame to `out`. By hand: this is the one hot encoder.
-    pub fn encode(
-        out: &mut Vec<u8>,
-        at: Timestamp,
-        message: MessageId,
-        epoch: Epoch,
-        index: Index,
-        chunk: &Chunk,
-    ) {
-        put(out, format_args!("{{\"type\":\"CHUNK\",\"timestamp\":\"{at}\",\"data\":"));
-        put(out, format_args!("{{\"messageId\":\"{message}\",\"index\":{index},"));
-        put_chunk_fields(out, chunk);
-        put(out, format_args!(",\"epoch\":{epoch}}}}}"));
-    }
-}
-
-/// Consecutive chunks of one epoch; the k-th has index `index` + k.
-///
-/// ```
-/// use protocol::server_frame::{ChunksData, ServerFrame};
-/// use protocol::{Chunk, ChunkType, Epoch, Index, MessageId};
-/// let message = MessageId::parse("018f4d5e-0000-7000-8000-000000000001").unwrap();
-/// let at = "2026-01-01T00:00:00Z".parse().unwrap();
-/// let chunks = [Chunk::new(ChunkType::Text, "a"), Chunk::new(ChunkType::Code, "b")];
-/// let mut text = Vec::new();
-/// ChunksData::encode(&mut text, at, message, Epoch(2), Index(5), &chunks);
-/// assert_eq!(String::from_utf8(text).unwrap(), concat!(r#"{"type":"CHUNKS","timestamp":"2026-01-01T00:00:00Z","data":"#,
-///     r#"{"messageId":"018f4d5e-0000-7000-8000-000000000001","epoch":2,"index":5,"#,
-///     r#""chunks":[{"type":"TEXT","content":"a"},{"type":"CODE","content":"b"}]}}"#));
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ChunksData {
-    /// The answer.
-    pub message_id: MessageId,
-    /// The epoch they were appended under.
-    pub epoch: Epoch,
-    /// Position of the first.
-    pub index: Index,
-    /// The chunks.
-    pub chunks: Vec<WireChunk>,
-}
-
-impl ChunksData {
-    /// Appends the whole frame to `out`.
-    pub fn encode<'a>(
-        out: &mut Vec<u8>,
-        at: Timestamp,
-        message: MessageId,
-        epoch: Epoch,
-        index: Index,
-        chunks: impl IntoIterator<Item = &'a Chunk>,
-    ) {
-        put(out, format_args!("{{\"type\":\"CHUNKS\",\"timestamp\":\"{at}\",\"data\":"));
-        put(out, format_args!("{{\"messageId\":\"{message}\",\"epoch\":{epoch},"));
-        put(out, format_args!("\"index\":{index},\"chunks\":["));
-        for (k, chunk) in chunks.into_iter().enumerate() {
-            out.extend_from_slice(if k == 0 { b"{" } else { b",{" });
-            put_chunk_fields(out, chunk);
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"]}}");
-    }
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing into a Vec cannot fail.
-    let _ = std::io::Write::write_fmt(out, text);
-}
-
-fn put_chunk_fields(out: &mut Vec<u8>, chunk: &Chunk) {
-    put(out, format_args!("\"type\":\"{}\",\"content\":", chunk.kind.as_str()));
-    let _ = serde_json::to_writer(&mut *out, &*chunk.content);
-    if let Some(metadata) = &chunk.metadata {
-        put(out, format_args!(",\"metadata\":{}", metadata.get()));
-    }
 }
 
 /// The seal, whatever it says.
@@ -541,6 +419,12 @@ frames! {
     "TOKEN_EXPIRING" => TokenExpiring,
     "HEARTBEAT_ACK" => HeartbeatAck,
     "ERROR" => Error,
+}
+
+/// Appends formatted text.
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing into a Vec cannot fail.
+    let _ = std::io::Write::write_fmt(out, text);
 }
 
 /// Why a server's message could not be read.

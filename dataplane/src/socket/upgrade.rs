@@ -29,6 +29,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 /// An upgrade that takes longer is given up.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +73,8 @@ pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Respons
     };
     match judge(&node, &parts, &offer).await {
         Ok(verdict) => {
-            node.tasks.spawn(run(node.clone(), on_upgrade, verdict));
+            let span = tracing::Span::current();
+            node.tasks.spawn(run(node.clone(), on_upgrade, verdict).instrument(span));
             switching(&offer.accept, offer.dialect == Some(Dialect::V1))
         }
         Err(Refused { reason, code, detail, retry }) => {

@@ -2,6 +2,7 @@
 
 use super::producer::{self, Start};
 use crate::admit::rate;
+use crate::metrics::Limited;
 use crate::node::Node;
 use protocol::server_frame::{Accepted, StreamState};
 use protocol::{ChatRequest, ConversationId, ErrorCode, Index, MessageId, UserId};
@@ -130,6 +131,7 @@ impl Node {
         rate::spend_request(self, user).await?;
         let live = self.registry.list(Space::Answer, user.as_str()).await?;
         if live.len() >= self.settings.limits.answers_per_user {
+            self.metrics.limited(Limited::Answers);
             return Err(ErrorCode::RateLimited.into());
         }
         Ok(())

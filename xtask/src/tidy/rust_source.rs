@@ -6,8 +6,6 @@ use super::Finding;
 const MAX_FUNCTION: usize = 70;
 const MAX_FILE: usize = 500;
 const MAX_PROTOCOL: usize = 1_500;
-/// Files over the ceiling that wait to be split: they may not grow, and a split one leaves this list.
-const TO_SPLIT: [(&str, usize); 1] = [("dataplane/protocol/src/server_frame.rs", 587)];
 
 /// Test cases that are compiled only with the feature `testing`, so that other packages can run them.
 const SUITES: [&str; 1] = ["dataplane/streamlog/src/conformance/"];
@@ -101,13 +99,8 @@ fn says_what_belongs_here(path: &str, content: &str) -> Option<Finding> {
 
 fn file_is_short(path: &str, lines: &[&str]) -> Option<Finding> {
     let count = lines.len();
-    let listed = TO_SPLIT.iter().find(|(name, _)| *name == path);
-    let ceiling = listed.map_or(MAX_FILE, |(_, ceiling)| *ceiling);
-    if count > ceiling {
-        return Some(Finding::of(path, format!("{count} lines without tests ({ceiling})")));
-    }
-    let stale = listed.is_some() && count <= MAX_FILE;
-    stale.then(|| Finding::of(path, "is short now: take it off tidy's list TO_SPLIT"))
+    (count > MAX_FILE)
+        .then(|| Finding::of(path, format!("{count} lines without tests ({MAX_FILE})")))
 }
 
 fn functions_are_short(path: &str, lines: &[&str]) -> Vec<Finding> {
@@ -234,15 +227,6 @@ mod tests {
         let long = format!("{code}x\n");
         let found = file_is_short("a.rs", &production(&long));
         assert_eq!(whats(found), ["a.rs: 501 lines without tests (500)"]);
-    }
-
-    #[test]
-    fn a_file_that_waits_to_be_split_may_neither_grow_nor_stay_on_the_list() {
-        for (path, ceiling) in TO_SPLIT {
-            assert_eq!(file_is_short(path, &vec!["x"; ceiling]), None);
-            assert!(file_is_short(path, &vec!["x"; ceiling + 1]).is_some());
-            assert!(file_is_short(path, &vec!["x"; MAX_FILE]).is_some());
-        }
     }
 
     #[test]
