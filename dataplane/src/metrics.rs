@@ -41,6 +41,19 @@ pub struct Gauges {
     pub lease: bool,
 }
 
+/// What was written to clients in one way.
+struct Delivered {
+    chunks: Counter,
+    bytes: Counter,
+}
+
+impl Delivered {
+    fn of(via: Via, chunks: &Family<ByVia, Counter>, bytes: &Family<ByVia, Counter>) -> Self {
+        let chunks = chunks.get_or_create_owned(&via.into());
+        Self { chunks, bytes: bytes.get_or_create_owned(&via.into()) }
+    }
+}
+
 /// The metrics of one node.
 pub struct Metrics {
     /// Streams accepted.
@@ -56,6 +69,9 @@ pub struct Metrics {
     appended_bytes: Counter,
     chunks_delivered: Family<ByVia, Counter>,
     delivered_bytes: Family<ByVia, Counter>,
+    /// Of the two above, found once: they are counted with every chunk of every client.
+    by_websocket: Delivered,
+    by_sse: Delivered,
     recoveries: Family<BySource, Counter>,
     resets: Family<ByReason, Counter>,
     takeovers: Family<ByMode, Counter>,
@@ -66,7 +82,12 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let (chunks, bytes) = (Family::default(), Family::default());
         Self {
+            by_websocket: Delivered::of(Via::WebSocket, &chunks, &bytes),
+            by_sse: Delivered::of(Via::Sse, &chunks, &bytes),
+            chunks_delivered: chunks,
+            delivered_bytes: bytes,
             streams_started: Counter::default(),
             sockets_accepted: Family::default(),
             sockets_refused: Family::default(),
@@ -77,8 +98,6 @@ impl Default for Metrics {
             chunk_gap: Histogram::new(LATENCY_BOUNDS),
             chunks_appended: Counter::default(),
             appended_bytes: Counter::default(),
-            chunks_delivered: Family::default(),
-            delivered_bytes: Family::default(),
             recoveries: Family::default(),
             resets: Family::default(),
             takeovers: Family::default(),
@@ -122,8 +141,12 @@ impl Metrics {
 
     /// Chunks were written to one client; `bytes` as they were sent.
     pub fn chunks_delivered(&self, via: Via, chunks: usize, bytes: usize) {
-        self.chunks_delivered.get_or_create(&via.into()).inc_by(chunks as u64);
-        self.delivered_bytes.get_or_create(&via.into()).inc_by(bytes as u64);
+        let delivered = match via {
+            Via::WebSocket => &self.by_websocket,
+            Via::Sse => &self.by_sse,
+        };
+        delivered.chunks.inc_by(chunks as u64);
+        delivered.bytes.inc_by(bytes as u64);
     }
 
     /// A follow from a position was answered; `None` where nothing was read.

@@ -77,6 +77,16 @@ impl Batch {
     }
 }
 
+/// Which of these contiguous batches holds `index`, or would. Almost every reader is at the end, so
+/// that is looked at first: a search touches memory that nobody else needs.
+pub(crate) fn position(batches: &[Arc<Batch>], index: Index) -> usize {
+    let Some((last, earlier)) = batches.split_last() else { return 0 };
+    if index >= last.first {
+        return if index >= last.end() { batches.len() } else { earlier.len() };
+    }
+    earlier.partition_point(|batch| batch.end() <= index)
+}
+
 /// The part of a batch from some chunk on.
 #[derive(Clone, Debug)]
 pub struct Slice {

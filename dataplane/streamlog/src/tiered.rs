@@ -4,7 +4,7 @@
 //! it (invariant 1), and nothing is served from here unless this node's lease is certainly alive by
 //! its own clock when the reply is complete (invariant 2b); otherwise the inner log is read.
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::bell::Bell;
 use crate::bugs::{self, Bug};
 use crate::error::LogError;
@@ -65,7 +65,7 @@ impl Own {
     }
 
     fn page(&self, from: Index, limit: usize) -> Page {
-        let at = self.batches.partition_point(|batch| batch.end() <= from);
+        let at = batch::position(&self.batches, from);
         let rest = self.batches.get(at..).unwrap_or_default();
         let before = match rest.first() {
             _ if from == self.head.tail => Some(self.head.digest),

@@ -1,6 +1,6 @@
 //! One stored stream: the rules of append, seal, claim and trim, without locks or clocks.
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::bell::Bell;
 use crate::bugs::{self, Bug};
 use crate::directory::{Claim, Keep};
@@ -91,9 +91,11 @@ impl Stored {
 
     /// The same bytes at the same place, acknowledged before: a repeat after a lost answer.
     fn repeats(&self, batch: &Batch) -> bool {
-        let at = self.position(batch.first);
         batch.first < self.head.tail
-            && self.batches.get(at).is_some_and(|stored| stored.same_bytes(batch))
+            && self
+                .batches
+                .get(self.position(batch.first))
+                .is_some_and(|stored| stored.same_bytes(batch))
     }
 
     pub(super) fn seal(
@@ -168,7 +170,7 @@ impl Stored {
 
     /// Which batch holds `index`, or would.
     fn position(&self, index: Index) -> usize {
-        self.batches.partition_point(|batch| batch.end() <= index)
+        batch::position(&self.batches, index)
     }
 
     pub(super) fn page(&self, from: Index, limit: usize) -> Page {
