@@ -426,7 +426,8 @@ mod tests {
         let (a, b) = (scene.node("a"), scene.node("b"));
         let mut writer = Writer::open(&a.handles()).await;
         let mut viewer = b.follow(&writer, Cursor::START);
-        viewer.expect(&["attached 0", "silent"]).await;
+        viewer.expect(&["attached 0"]).await;
+        assert_eq!(viewer.next_within(Duration::from_millis(1)).await, "silent");
         let mut read = b.control.hold_next(Op::Read, false);
         let write = async {
             writer.append(1).await.unwrap();

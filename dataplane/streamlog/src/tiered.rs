@@ -592,6 +592,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_late_answer_to_a_repeated_open_takes_nothing_back() {
+        let scene = Scene::default();
+        let a = scene.node("a");
+        let mut writer = Writer::open(&a.handles()).await;
+        let mut held = a.control.hold_next(Op::Open, true);
+        let again = a.tiered.open(writer.opening.clone(), &a.owner);
+        let script = async {
+            held.reached().await;
+            writer.append(2).await.unwrap();
+            held.release();
+        };
+        let (opened, ()) = tokio::join!(again, script);
+        assert_eq!(opened, Ok(Opened::Yours(Epoch::FIRST)));
+        let page = a.tiered.read(writer.stream, Index::ZERO, PAGE).await.unwrap();
+        assert_eq!(page.head.tail, Index(2));
+        assert!(serves(&a, &writer, Index(2)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_claim_that_was_overtaken_is_not_adopted() {
         let scene = Scene::default();
         let (a, b) = (scene.node("a"), scene.node("b"));
