@@ -192,6 +192,8 @@ impl Node {
             if hinted.is_none_or(|at| now.saturating_duration_since(at) >= HINT_EVERY) {
                 hinted = Some(now);
                 for stream in self.streams.ids() {
+                    // From the mark on another node may own it while this lease is alive.
+                    self.log.hand_over(stream);
                     // A stream that just ended needs no new owner; an unreachable log no mark.
                     let _ = self.directory.mark(stream, Mark::HandOver).await;
                 }
