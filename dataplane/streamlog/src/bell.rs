@@ -57,13 +57,14 @@ impl Listener {
     /// [`Gone`] when the bell was dropped.
     pub async fn rung(&mut self) -> Result<(), Gone> {
         loop {
+            if self.hears() {
+                return Ok(());
+            }
             let next = self.shared.notify.notified();
             let mut next = std::pin::pin!(next);
-            // Enlisted before the look, so that no ring falls between.
+            // Enlisted before the second look, so that no ring falls between.
             next.as_mut().enable();
-            let rung = self.shared.rung.load(Ordering::Acquire);
-            if rung != self.heard {
-                self.heard = rung;
+            if self.hears() {
                 return Ok(());
             }
             if self.shared.gone.load(Ordering::Acquire) {
@@ -71,6 +72,11 @@ impl Listener {
             }
             next.await;
         }
+    }
+
+    fn hears(&mut self) -> bool {
+        let rung = self.shared.rung.load(Ordering::Acquire);
+        std::mem::replace(&mut self.heard, rung) != rung
     }
 }
 
