@@ -5,6 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
+impl Shared {
+    fn rang_since(&self, heard: &mut u64) -> bool {
+        let rung = self.rung.load(Ordering::Acquire);
+        std::mem::replace(heard, rung) != rung
+    }
+}
+
 /// Rings; when it is dropped, everybody who listens is told that it is gone.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -56,27 +63,23 @@ impl Listener {
     /// # Errors
     /// [`Gone`] when the bell was dropped.
     pub async fn rung(&mut self) -> Result<(), Gone> {
+        let Self { shared, heard } = self;
         loop {
-            if self.hears() {
+            if shared.rang_since(heard) {
                 return Ok(());
             }
-            let next = self.shared.notify.notified();
+            let next = shared.notify.notified();
             let mut next = std::pin::pin!(next);
             // Enlisted before the second look, so that no ring falls between.
             next.as_mut().enable();
-            if self.hears() {
+            if shared.rang_since(heard) {
                 return Ok(());
             }
-            if self.shared.gone.load(Ordering::Acquire) {
+            if shared.gone.load(Ordering::Acquire) {
                 return Err(Gone);
             }
             next.await;
         }
-    }
-
-    fn hears(&mut self) -> bool {
-        let rung = self.shared.rung.load(Ordering::Acquire);
-        std::mem::replace(&mut self.heard, rung) != rung
     }
 }
 
