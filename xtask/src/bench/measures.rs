@@ -274,7 +274,8 @@ pub(super) fn reconnects(playground: &Playground, rounds: usize, stop: &Stop) ->
     asker.until("complete", SOON, stop, Follower::complete)?;
     let message = asker.followers[0].message().unwrap_or_default().to_owned();
     reconnect_times(&mut crowd, &message, RECONNECT_SOCKETS * 10, stop)?;
-    let each = RECONNECTS / rounds;
+    // Every socket asks as often as every other.
+    let each = RECONNECTS / rounds / RECONNECT_SOCKETS * RECONNECT_SOCKETS;
     (0..rounds)
         .map(|_| {
             crowd.tally = Tally::default();
