@@ -75,6 +75,9 @@ pub(crate) struct Args {
     /// Seconds of one window
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=60))]
     window: u8,
+    /// Only the compared loads whose name contains this; nothing else is measured
+    #[arg(long, value_name = "TEXT", conflicts_with = "report")]
+    only: Option<String>,
 }
 
 /// Fails when a measure misses its reach; the table is written anyway.
@@ -85,7 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return in_release(&folder.with_file_name("release"));
     }
     let stop = Stop::install()?;
-    let bench = Bench { binary: folder.join("dataplane"), rounds: args.rounds.into(), stop };
+    let only = args.only.clone();
+    let bench = Bench { binary: folder.join("dataplane"), rounds: args.rounds.into(), stop, only };
     let report = bench.measure(Duration::from_secs(args.window.into()))?;
     println!("\n{}", report.markdown());
     if let Some(path) = &args.report {
@@ -116,6 +120,7 @@ struct Bench {
     binary: PathBuf,
     rounds: usize,
     stop: Stop,
+    only: Option<String>,
 }
 
 impl Bench {
@@ -134,9 +139,14 @@ impl Bench {
             |of: &Compared| if of.load.coalesce_ms == 0 { &at_once } else { &coalescing };
         let pairs = self.compare(server_of, bytes, window, &mut report)?;
         for (compared, pairs) in COMPARED.iter().zip(&pairs) {
-            report.compared(compared.load.name, pairs, compared.reach);
+            if !pairs.is_empty() {
+                report.compared(compared.load.name, pairs, compared.reach);
+            }
         }
         drop(coalescing);
+        if self.only.is_some() {
+            return Ok(report);
+        }
         report.row(self.reconnects(&at_once)?);
         drop(at_once);
         report.row(self.idle()?);
@@ -166,6 +176,9 @@ impl Bench {
         for round in 0..=self.rounds {
             for (compared, pairs) in COMPARED.iter().zip(&mut pairs) {
                 let load = &compared.load;
+                if self.only.as_ref().is_some_and(|only| !load.name.contains(only)) {
+                    continue;
+                }
                 let length = if round == 0 { Duration::from_secs(1) } else { window };
                 let server =
                     || measures::server_round(load, server_of(compared), length, &self.stop);
