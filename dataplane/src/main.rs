@@ -35,6 +35,9 @@ The simulated provider obeys a directive at the start of what the user says:
 
 RUST_LOG=info shows more. Ctrl-C stops everything.";
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Playground(args) => playground::run(&args),

@@ -14,9 +14,9 @@ const TEXT: u8 = 0x81;
 /// Longest header of an unmasked frame.
 const MAX_HEADER: usize = 10;
 /// Guess of what a frame's envelope takes, in bytes.
-const ENVELOPE: usize = 176;
+const ENVELOPE: usize = 136;
 /// Guess of what a chunk takes beside its text, in bytes.
-const CHUNK_FIELDS: usize = 40;
+const CHUNK_FIELDS: usize = 32;
 
 /// The header of a text message of `len` bytes: 2, 4 or 10 bytes.
 fn header(len: usize) -> ([u8; MAX_HEADER], usize) {

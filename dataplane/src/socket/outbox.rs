@@ -29,6 +29,13 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
+    /// Gives room back that an idle socket does not need.
+    pub fn shrink(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     /// Appends whole frames.
     pub fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {

@@ -91,7 +91,7 @@ impl SocketHandle {
 
     /// What its task was told since the last call.
     pub(super) fn controls(&self) -> Vec<Control> {
-        if !self.told.swap(false, Ordering::AcqRel) {
+        if !self.told.load(Ordering::Acquire) || !self.told.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
         std::mem::take(&mut self.lock().controls)

@@ -127,6 +127,9 @@ impl SocketTask {
             // What was written made room for the followers.
             let room = held && self.wire.queued() <= self.queue_bytes();
             if !(again || room) {
+                if self.work.is_none() {
+                    self.wire.shrink();
+                }
                 self.set_due();
                 return Poll::Pending;
             }
@@ -194,12 +197,12 @@ impl SocketTask {
     }
 
     /// All events of one poll together: batches in a row become one write.
-    fn tell(&mut self, now: Now, told: Vec<Told>) {
+    fn tell(&mut self, now: Now, mut told: Vec<Told>) {
         if told.is_empty() {
-            return;
+            return self.give_back(told);
         }
         let mut out = Vec::with_capacity(told.len());
-        for (follow, event) in told {
+        for (follow, event) in told.drain(..) {
             if let Ok(Event::Attached { opening, head, .. }) = &event
                 && opening.on_disconnect == OnDisconnect::Cancel
                 && head.seal.is_none()
@@ -211,7 +214,14 @@ impl SocketTask {
             }
             self.session.handle(now, Input::Event { follow, event }, &mut out);
         }
+        self.give_back(told);
         self.perform(now, out);
+    }
+
+    fn give_back(&mut self, told: Vec<Told>) {
+        if let Some(work) = &mut self.work {
+            work.give_back(told);
+        }
     }
 
     /// An accepted request is the session's newest answer.

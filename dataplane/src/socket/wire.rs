@@ -87,6 +87,11 @@ impl Wire {
         self.outbox.bytes()
     }
 
+    /// Gives room back that an idle socket does not need.
+    pub fn shrink(&mut self) {
+        self.outbox.shrink();
+    }
+
     /// Whether messages may still be sent.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open

@@ -19,6 +19,9 @@ const INLET_BYTES: usize = 64 * 1024;
 /// Events in the inlet after which drivers wait.
 const INLET_EVENTS: usize = 1_024;
 
+/// Room for this many events is kept between two polls.
+const KEEP_EVENTS: usize = 8;
+
 /// An event and whose.
 pub type Told = (FollowId, Result<Event, FollowError>);
 
@@ -61,11 +64,12 @@ impl Inlet {
         Poll::Pending
     }
 
-    fn take(&self) -> Vec<Told> {
+    /// Takes all events and leaves `empty` for the next.
+    fn exchange(&self, empty: Vec<Told>) -> Vec<Told> {
         let mut waiting = self.lock();
         waiting.bytes = 0;
         waiting.drivers.drain(..).for_each(Waker::wake);
-        std::mem::take(&mut waiting.events)
+        std::mem::replace(&mut waiting.events, empty)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -73,17 +77,19 @@ impl Inlet {
     }
 }
 
-async fn drive(mut follower: Follower, id: FollowId, inlet: Arc<Inlet>) {
+async fn drive(mut follower: Follower, id: FollowId, inlet: Arc<Inlet>) -> Answer {
     while let Some(event) = follower.next().await {
         if !inlet.put((id, event)) {
             poll_fn(|cx| inlet.poll_room(cx)).await;
         }
     }
+    None
 }
 
 struct Driven {
     id: FollowId,
-    driver: AbortHandle,
+    /// Where it is one of many.
+    abort: Option<AbortHandle>,
     followed: Option<Followed>,
 }
 
@@ -94,17 +100,36 @@ const FEW: usize = 4;
 /// What is waited for.
 #[derive(Default)]
 struct Futures {
-    few: Vec<BoxFuture<'static, Answer>>,
+    few: Vec<Waited>,
     many: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
+struct Waited {
+    future: BoxFuture<'static, Answer>,
+    /// Whose driver it is.
+    driver: Option<FollowId>,
+}
+
 impl Futures {
-    fn push(&mut self, future: BoxFuture<'static, Answer>) {
+    /// `Some`: among many it can only be aborted by this handle.
+    fn push(
+        &mut self,
+        future: BoxFuture<'static, Answer>,
+        driver: Option<FollowId>,
+    ) -> Option<AbortHandle> {
         if self.few.len() < FEW {
-            self.few.push(future);
-        } else {
-            self.many.push(future);
+            self.few.push(Waited { future, driver });
+            return None;
         }
+        let (handle, registration) = AbortHandle::new_pair();
+        // Aborted or at its end: either way there is nothing more to tell.
+        let abortable = Abortable::new(future, registration).map(|end| end.ok().flatten());
+        self.many.push(Box::pin(abortable));
+        Some(handle)
+    }
+
+    fn drop_driver(&mut self, id: FollowId) {
+        self.few.retain(|waited| waited.driver != Some(id));
     }
 
     fn is_empty(&self) -> bool {
@@ -114,7 +139,7 @@ impl Futures {
     /// Polls all; the answers of those that ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Vec<Input<'static>> {
         let mut answers = Vec::new();
-        self.few.retain_mut(|future| match future.as_mut().poll(cx) {
+        self.few.retain_mut(|waited| match waited.future.as_mut().poll(cx) {
             Poll::Ready(answer) => {
                 answers.extend(answer);
                 false
@@ -135,6 +160,8 @@ impl Futures {
 pub struct Work {
     futures: Futures,
     inlet: Arc<Inlet>,
+    /// The inlet's other buffer: a chunk costs no allocation here.
+    spare: Vec<Told>,
     driven: Vec<Driven>,
     /// Something was added and not polled yet: nobody else wakes it.
     fresh: bool,
@@ -143,18 +170,19 @@ pub struct Work {
 impl Work {
     /// Starts a follower.
     pub fn follow(&mut self, id: FollowId, follower: Follower) {
-        let (driver, registration) = AbortHandle::new_pair();
-        let drive = Abortable::new(drive(follower, id, self.inlet.clone()), registration);
-        // Aborted or at its end: either way there is nothing more to tell.
-        self.futures.push(Box::pin(drive.map(|_| None)));
+        let driver = drive(follower, id, self.inlet.clone());
+        let abort = self.futures.push(Box::pin(driver), Some(id));
         self.fresh = true;
-        self.driven.push(Driven { id, driver, followed: None });
+        self.driven.push(Driven { id, abort, followed: None });
     }
 
     /// Drops a follower.
     pub fn unfollow(&mut self, id: FollowId) {
         if let Some(at) = self.driven.iter().position(|driven| driven.id == id) {
-            self.driven.swap_remove(at).driver.abort();
+            match self.driven.swap_remove(at).abort {
+                Some(abort) => abort.abort(),
+                None => self.futures.drop_driver(id),
+            }
         }
     }
 
@@ -167,7 +195,7 @@ impl Work {
 
     /// Waits for an answer of the node.
     pub fn ask(&mut self, answer: BoxFuture<'static, Answer>) {
-        self.futures.push(answer);
+        self.futures.push(answer, None);
         self.fresh = true;
     }
 
@@ -175,7 +203,15 @@ impl Work {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> (Vec<Input<'static>>, Vec<Told>) {
         self.fresh = false;
         let answers = self.futures.poll(cx);
-        (answers, self.inlet.take())
+        (answers, self.inlet.exchange(std::mem::take(&mut self.spare)))
+    }
+
+    /// Gives the buffer of [`Self::poll`] back, unless it grew for a long replay.
+    pub fn give_back(&mut self, mut told: Vec<Told>) {
+        told.clear();
+        if told.capacity() <= KEEP_EVENTS {
+            self.spare = told;
+        }
     }
 
     /// Whether it must be polled although nothing woke it.
