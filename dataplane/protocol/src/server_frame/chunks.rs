@@ -65,9 +65,12 @@ impl ChunkData {
         chunk: &Chunk,
     ) {
         put(out, format_args!("{{\"type\":\"CHUNK\",\"timestamp\":\"{at}\",\"data\":"));
-        put(out, format_args!("{{\"messageId\":\"{message}\",\"index\":{index},"));
+        put_message(out, message);
+        put_number(out, b",\"index\":", index.0);
+        out.push(b',');
         put_chunk_fields(out, chunk);
-        put(out, format_args!(",\"epoch\":{epoch}}}}}"));
+        put_number(out, b",\"epoch\":", epoch.0);
+        out.extend_from_slice(b"}}");
     }
 }
 
@@ -109,8 +112,10 @@ impl ChunksData {
         chunks: impl IntoIterator<Item = &'a Chunk>,
     ) {
         put(out, format_args!("{{\"type\":\"CHUNKS\",\"timestamp\":\"{at}\",\"data\":"));
-        put(out, format_args!("{{\"messageId\":\"{message}\",\"epoch\":{epoch},"));
-        put(out, format_args!("\"index\":{index},\"chunks\":["));
+        put_message(out, message);
+        put_number(out, b",\"epoch\":", epoch.0);
+        put_number(out, b",\"index\":", index.0);
+        out.extend_from_slice(b",\"chunks\":[");
         for (k, chunk) in chunks.into_iter().enumerate() {
             out.extend_from_slice(if k == 0 { b"{" } else { b",{" });
             put_chunk_fields(out, chunk);
@@ -121,9 +126,26 @@ impl ChunksData {
 }
 
 fn put_chunk_fields(out: &mut Vec<u8>, chunk: &Chunk) {
-    put(out, format_args!("\"type\":\"{}\",\"content\":", chunk.kind.as_str()));
+    out.extend_from_slice(b"\"type\":\"");
+    out.extend_from_slice(chunk.kind.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"content\":");
+    // Writing into a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &*chunk.content);
     if let Some(metadata) = &chunk.metadata {
-        put(out, format_args!(",\"metadata\":{}", metadata.get()));
+        out.extend_from_slice(b",\"metadata\":");
+        out.extend_from_slice(metadata.get().as_bytes());
     }
+}
+
+/// Opens an object with the message's id; a formatter would take longer than all the rest.
+fn put_message(out: &mut Vec<u8>, message: MessageId) {
+    let mut id = uuid::Uuid::encode_buffer();
+    out.extend_from_slice(b"{\"messageId\":\"");
+    out.extend_from_slice(message.0.hyphenated().encode_lower(&mut id).as_bytes());
+    out.push(b'"');
+}
+
+fn put_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    let _ = serde_json::to_writer(out, &number);
 }
