@@ -133,6 +133,7 @@ impl Node {
         self.tasks.spawn(stream::lease::keep(self.clone()));
         self.tasks.spawn(stream::takeover::watch(self.clone()));
         self.tasks.spawn(stream::hints::listen(self.clone()));
+        self.tasks.spawn(stream::call_owners(self.clone()));
         self.tasks.spawn(admin::listen(self.clone()));
         self.tasks.spawn(crate::socket::sweep(self.clone()));
     }

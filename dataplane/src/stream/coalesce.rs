@@ -5,6 +5,10 @@ use protocol::{Chunk, ChunkType};
 use std::collections::VecDeque;
 use streamlog::batch::MAX_BATCH_BYTES;
 
+/// Windows of all answers end on one grid, of this part of a window: answers that end theirs at the
+/// same moment share one wake-up of the node and one pipeline to the store.
+const GRID_PARTS: u64 = 8;
+
 /// Chunks that were read from the upstream and are not yet in the log.
 #[derive(Debug)]
 pub struct Coalescer {
@@ -52,7 +56,7 @@ impl Coalescer {
     pub fn due(&self) -> Option<u64> {
         let now_or_before = self.urgent > 0 || self.bytes >= MAX_BATCH_BYTES;
         let due = match self.last {
-            Some(last) if !now_or_before => last + self.window_ms,
+            Some(last) if !now_or_before => self.end_of_window(last),
             _ => 0,
         };
         (!self.pending.is_empty()).then_some(due)
@@ -61,8 +65,14 @@ impl Coalescer {
     /// Until when nothing can be appended, whatever is read: the end of the window that the last
     /// batch began. `None`: at once.
     pub fn closed_until(&self, now_ms: u64) -> Option<u64> {
-        let end = self.last.map_or(0, |last| last + self.window_ms);
+        let end = self.last.map_or(0, |last| self.end_of_window(last));
         (end > now_ms && self.urgent == 0 && self.bytes < MAX_BATCH_BYTES).then_some(end)
+    }
+
+    /// The point of the grid that is nearest to a whole window after `last`.
+    fn end_of_window(&self, last: u64) -> u64 {
+        let grid = (self.window_ms / GRID_PARTS).max(1);
+        (last + self.window_ms + grid / 2) / grid * grid
     }
 
     /// Whether more may join the next batch before it is taken.
@@ -144,6 +154,28 @@ mod tests {
         c.take(100);
         assert_eq!(c.closed_until(100), None);
         assert!(!c.gathers());
+    }
+
+    #[test]
+    fn windows_end_on_a_grid_and_do_not_drift() {
+        let mut c = Coalescer::new(40);
+        for (late, due) in [(1, 140), (2, 140), (3, 145), (0, 140)] {
+            c.push(text("a"));
+            c.take(100 + late);
+            assert_eq!(c.closed_until(100 + late), Some(due));
+        }
+        // Each a little late: still eight windows in 320 ms.
+        let mut now = 100;
+        for window in 1..=8 {
+            c.push(text("a"));
+            c.take(now + 1);
+            now = c.closed_until(now + 1).unwrap();
+            assert_eq!(now, 100 + window * 40);
+        }
+        let mut narrow = Coalescer::new(3);
+        narrow.push(text("a"));
+        narrow.take(7);
+        assert_eq!(narrow.closed_until(7), Some(10));
     }
 
     #[test]

@@ -16,11 +16,15 @@ mod presence;
 pub mod producer;
 pub mod takeover;
 
+use crate::node::Node;
 use protocol::MessageId;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::MissedTickBehavior;
 
 pub use accept::Refusal;
 
@@ -36,7 +40,15 @@ pub struct Streams {
     pub(crate) look: Notify,
 }
 
-type Live = HashMap<MessageId, Arc<Notify>>;
+type Live = HashMap<MessageId, Arc<Call>>;
+
+/// How a stream's owner is made to look at what does not come by itself.
+#[derive(Default)]
+struct Call {
+    notify: Notify,
+    /// Its marks may have changed: not only time has passed.
+    marked: AtomicBool,
+}
 
 impl Streams {
     /// At most `limit`; takeovers may exceed it by half.
@@ -86,9 +98,15 @@ impl Streams {
 
     /// Makes the owner of a stream look at its marks now.
     pub fn nudge(&self, stream: MessageId) {
-        if let Some(nudge) = self.lock().get(&stream) {
-            nudge.notify_one();
+        if let Some(call) = self.lock().get(&stream) {
+            call.marked.store(true, Ordering::Release);
+            call.notify.notify_one();
         }
+    }
+
+    /// Makes every owner look around: one timer a node instead of one a stream.
+    fn call_all(&self) {
+        self.lock().values().for_each(|call| call.notify.notify_one());
     }
 
     fn reserve_within(&self, stream: MessageId, limit: usize) -> Option<Place> {
@@ -96,9 +114,9 @@ impl Streams {
         if live.len() >= limit || live.contains_key(&stream) {
             return None;
         }
-        let nudge = Arc::new(Notify::new());
-        live.insert(stream, nudge.clone());
-        Some(Place { stream, nudge, live: self.live.clone() })
+        let call = Arc::<Call>::default();
+        live.insert(stream, call.clone());
+        Some(Place { stream, call, live: self.live.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -109,14 +127,31 @@ impl Streams {
 /// A place among the live streams; given back when dropped.
 pub struct Place {
     stream: MessageId,
-    nudge: Arc<Notify>,
+    call: Arc<Call>,
     live: Arc<Mutex<Live>>,
 }
 
 impl Place {
-    /// Waits until somebody asks the owner to look at the stream's marks.
-    pub async fn nudged(&self) {
-        self.nudge.notified().await;
+    /// Waits until the owner is to look around: every `ownership.lookMs`, or when it is nudged.
+    pub fn called(&self) -> Notified<'_> {
+        self.call.notify.notified()
+    }
+
+    /// Whether somebody nudged since the last call.
+    pub fn take_nudge(&self) -> bool {
+        self.call.marked.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Makes the owners of all live streams look around until the node stops.
+pub async fn call_owners(node: Arc<Node>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(node.settings.ownership.look_ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            _ = ticks.tick() => node.streams.call_all(),
+        }
     }
 }
 

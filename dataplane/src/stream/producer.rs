@@ -12,16 +12,19 @@ use crate::upstream::{Ask, Events, UpstreamError, UpstreamEvent};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use jiff::Timestamp;
+use protocol::chunk::MAX_CHUNK_CHARS;
 use protocol::server_frame::TakeoverMode;
 use protocol::{Chunk, Digest, Epoch, ErrorCode, Index, SealStatus};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streamlog::bugs::{self, Bug};
 use streamlog::directory::Claim;
 use streamlog::log::Appended;
 use streamlog::{Batch, Keep, LogError, Opened, Opening, Orphan, StreamLog};
+use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Longest wait between two tries of a write that the store did not acknowledge.
 const MAX_RETRY: Duration = Duration::from_secs(1);
@@ -219,11 +222,9 @@ impl Producer {
             Ok(Err(error)) => return Some(self.refused(&error)),
             Err(_) => return Some(Outcome::Failed(ErrorCode::StreamTimeout)),
         };
-        let mut looks =
-            tokio::time::interval(Duration::from_millis(self.node.settings.ownership.look_ms));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut called = pin!(place.called());
         loop {
-            match self.step(&mut events, place, &mut looks).await {
+            match self.step(&mut events, place, called.as_mut()).await {
                 Step::Continue => {}
                 Step::End(outcome) => return Some(outcome),
                 Step::Lost => return None,
@@ -231,33 +232,36 @@ impl Producer {
         }
     }
 
-    async fn step(
+    async fn step<'a>(
         &mut self,
         events: &mut Events,
-        place: &Place,
-        looks: &mut tokio::time::Interval,
+        place: &'a Place,
+        mut called: Pin<&mut Notified<'a>>,
     ) -> Step {
-        if let Some(step) = self.flush_due() {
+        let now = self.node.clock.now();
+        if let Some(step) = self.flush_due(now) {
             return step;
         }
-        let due = self.wake_at().filter(|_| self.inflight.is_none());
+        let due = self.wake_at(now).filter(|_| self.inflight.is_none());
         let room = self.coalescer.bytes() < self.node.settings.stream.buffer_bytes;
         // In a closed window the upstream is not even looked at: one wake-up a window, not one a
         // chunk. After a full batch there is more to read at once.
-        let reads = room && (self.flooded || due.is_none_or(|at| at <= self.node.clock.now()));
+        let reads = room && (self.flooded || due.is_none_or(|at| at <= now));
         tokio::select! {
             biased;
             answer = answered(&mut self.inflight) => self.appended(answer),
             event = events.next(), if reads => self.gather(event, events),
             () = until(due) => Step::Continue,
-            _ = looks.tick() => self.look(room, false).await,
-            () = place.nudged() => self.look(room, true).await,
+            () = called.as_mut() => {
+                called.set(place.called());
+                self.look(room, place.take_nudge()).await
+            }
         }
     }
 
     /// When something must be done without being asked: the end of a window.
-    fn wake_at(&self) -> Option<Instant> {
-        let at = self.coalescer.closed_until(self.now_ms()).or(self.coalescer.due())?;
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let at = self.coalescer.closed_until(self.millis(now)).or(self.coalescer.due())?;
         Some(self.started() + Duration::from_millis(at))
     }
 
@@ -280,14 +284,14 @@ impl Producer {
         self.node.started
     }
 
-    fn now_ms(&self) -> u64 {
-        self.node.clock.now().saturating_duration_since(self.started()).as_millis() as u64
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started()).as_millis() as u64
     }
 
     /// Starts the next append if one is due; most engines answer at once.
-    fn flush_due(&mut self) -> Option<Step> {
+    fn flush_due(&mut self, now: Instant) -> Option<Step> {
+        let now = self.millis(now);
         while self.inflight.is_none() {
-            let now = self.now_ms();
             if self.coalescer.due().is_none_or(|due| due > now) {
                 break;
             }
@@ -365,16 +369,27 @@ impl Producer {
 
     /// Takes text over into the buffer, within the bounds of an answer.
     fn keep(&mut self, chunk: Chunk) -> Step {
-        let limits = &self.node.settings.stream;
-        let parts = Chunk::split(chunk.kind, &chunk.content, chunk.metadata);
-        for part in parts {
-            let index = self.tail.plus(self.coalescer.len());
-            self.bytes += part.weight();
-            if self.bytes > limits.max_bytes || index.0 >= limits.max_chunks {
-                return Step::End(Outcome::length());
-            }
-            self.coalescer.push(part);
+        // No longer in bytes than in characters: almost every chunk goes on as it is.
+        if (1..=MAX_CHUNK_CHARS).contains(&chunk.content.len()) {
+            return self.push(chunk);
         }
+        for part in Chunk::split(chunk.kind, &chunk.content, chunk.metadata) {
+            match self.push(part) {
+                Step::Continue => {}
+                step => return step,
+            }
+        }
+        Step::Continue
+    }
+
+    fn push(&mut self, part: Chunk) -> Step {
+        let limits = &self.node.settings.stream;
+        let index = self.tail.plus(self.coalescer.len());
+        self.bytes += part.weight();
+        if self.bytes > limits.max_bytes || index.0 >= limits.max_chunks {
+            return Step::End(Outcome::length());
+        }
+        self.coalescer.push(part);
         Step::Continue
     }
 
@@ -453,7 +468,8 @@ impl Producer {
             if self.coalescer.is_empty() {
                 return true;
             }
-            self.inflight = Some(self.append(self.now_ms()));
+            let now = self.millis(self.node.clock.now());
+            self.inflight = Some(self.append(now));
         }
     }
 }

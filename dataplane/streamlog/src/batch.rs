@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use protocol::{Chunk, Digest, Epoch, Index};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most bytes of chunk content an owner puts into one batch.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024;
@@ -25,7 +25,7 @@ pub struct Batch {
     /// The chunks; never empty.
     pub chunks: Vec<Chunk>,
     /// Encoded once for each dialect by whoever sends it first; no engine reads these.
-    frames: [OnceLock<Bytes>; 2],
+    frames: Mutex<[Option<Bytes>; 2]>,
 }
 
 impl Batch {
@@ -65,10 +65,20 @@ impl Batch {
 
     /// The encoded form for one dialect (0 or 1), made by the first who asks.
     pub fn frame(&self, dialect: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        match self.frames.get(dialect) {
-            Some(slot) => slot.get_or_init(|| encode(self)).clone(),
+        match self.frames().get_mut(dialect) {
+            Some(slot) => slot.get_or_insert_with(|| encode(self)).clone(),
             None => encode(self),
         }
+    }
+
+    /// Lets go of the encoded forms: those who followed live have them, and who comes later gets
+    /// many batches as one message. They would be half of what an answer takes in memory.
+    pub fn forget_frames(&self) {
+        *self.frames() = Default::default();
+    }
+
+    fn frames(&self) -> MutexGuard<'_, [Option<Bytes>; 2]> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether both hold the same chunks at the same place.

@@ -17,6 +17,9 @@ use protocol::{Digest, Epoch, Index, MessageId, Seal};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// So many of a live stream's last batches keep their encoded forms, for whoever is a little late.
+const KEEP_FRAMES: usize = 16;
+
 /// See the module.
 pub struct Tiered {
     inner: Arc<dyn StreamLog>,
@@ -47,6 +50,10 @@ impl Own {
         self.head.tail = batch.end();
         self.head.digest = batch.after;
         self.batches.push(batch);
+        let late = self.batches.len().checked_sub(KEEP_FRAMES + 1);
+        if let Some(batch) = late.and_then(|at| self.batches.get(at)) {
+            batch.forget_frames();
+        }
         self.bell.ring();
         true
     }

@@ -36,7 +36,7 @@ impl StreamLog for MemoryHandle {
         owner: &Owner,
         batch: Arc<Batch>,
     ) -> Result<Appended, LogError> {
-        self.with(|state, _| {
+        self.timeless(|state| {
             let stored = state.streams.get_mut(&stream).ok_or(LogError::NotFound)?;
             stored.append(owner, batch)
         })
@@ -60,7 +60,7 @@ impl StreamLog for MemoryHandle {
     }
 
     async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError> {
-        self.with(|state, _| {
+        self.timeless(|state| {
             let stored = state.streams.get(&stream).ok_or(LogError::NotFound)?;
             Ok(stored.page(from, limit))
         })
@@ -73,7 +73,7 @@ impl StreamLog for MemoryHandle {
         from: Index,
         limit: usize,
     ) -> Result<(Page, TailWatch), LogError> {
-        self.with(|state, _| {
+        self.timeless(|state| {
             let stored = state.streams.get(&stream).ok_or(LogError::NotFound)?;
             Ok((stored.page(from, limit), stored.watch()))
         })

@@ -97,13 +97,19 @@ impl MemoryHandle {
 
     /// Runs `f` on the store in one atomic step, or hangs if this incarnation was cut.
     async fn with<T>(&self, f: impl FnOnce(&mut State, Instant) -> T + Send) -> T {
+        self.timeless(|state| {
+            let now = self.shared.clock.now();
+            state.sweep(now);
+            f(state, now)
+        })
+        .await
+    }
+
+    /// As `with`, for what does not depend on time and happens for every chunk.
+    async fn timeless<T>(&self, f: impl FnOnce(&mut State) -> T + Send) -> T {
         let done = {
             let mut state = self.lock();
-            (!self.cut.load(Ordering::Acquire)).then(|| {
-                let now = self.shared.clock.now();
-                state.sweep(now);
-                f(&mut state, now)
-            })
+            (!self.cut.load(Ordering::Acquire)).then(|| f(&mut state))
         };
         match done {
             Some(result) => result,
