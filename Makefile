@@ -13,7 +13,7 @@ help: ## Show this list
 		'/^[a-z]+:.*## / { printf "  %smake %-7s%s %s\n", b, $$1, n, $$2 }' $(MAKEFILE_LIST); \
 	printf '\n  Start with `make dev`, then open the address it prints.\n\n'
 
-dev: ## Run the playground: three nodes and the chat page (Ctrl-C ends it)
+dev: ## Run the playground: three nodes and the chat page; STORES=redis: as processes over Redis
 	@sh xtask/setup.sh
 	@cargo build --workspace --bin dataplane --bin chatctl
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/dataplane" playground

@@ -10,15 +10,21 @@
 //! ```
 //! The one arrow from `stream` back to `session` is "accepted" or "refused"; no chunk travels on it.
 //! Reading order: [`node`] → [`socket`] → [`session`] → [`stream`] → [`upstream`] → [`admit`] →
-//! [`api`] → [`drain`] → [`admin`] → [`metrics`] → [`telemetry`] → [`playground`].
+//! [`api`] → [`drain`] → [`broadcast`] → [`roster`] → [`admin`] → [`metrics`] → [`telemetry`] →
+//! [`config`] → [`process`] → [`playground`].
 
 pub mod admin;
 pub mod admit;
 pub mod api;
+pub mod broadcast;
+pub mod config;
 pub mod drain;
+pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod playground;
+pub mod process;
+pub mod roster;
 pub mod session;
 pub mod socket;
 pub mod stream;

@@ -1,7 +1,7 @@
 //! The `dataplane` binary: one node, or several of them to play with.
 
 use clap::{Parser, Subcommand};
-use dataplane::playground;
+use dataplane::{playground, process};
 use std::process::ExitCode;
 
 /// ChatCluster's data plane: answers that stream, and are never lost, doubled or reordered.
@@ -14,10 +14,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run several nodes in this process, with the chat page and controls to break them
+    /// Run one node, configured by a file
+    #[command(after_help = RUN)]
+    Run(process::Args),
+    /// Run several nodes to play with: a chat page, and controls to break them
     #[command(after_help = PLAYGROUND)]
     Playground(playground::Args),
 }
+
+const RUN: &str = "\
+A file may be as short as this; `--check` prints all settings with their defaults:
+
+  node:
+    name: node-1               # or CHAT_NODE_NAME, or POD_NAME
+    dataAddress: 0.0.0.0:8080
+    adminAddress: 0.0.0.0:8081
+  store:
+    redis:
+      url: redis://redis:6379
+
+Secrets are never in the file. Each is the value of a variable, or of a file that NAME_FILE names:
+  CHAT_JWT_SECRET      checks users' tokens (HS256), at least 32 bytes
+  CHAT_RESUME_SECRET   signs resume tokens, the same on all nodes, at least 32 bytes
+  CHAT_ADMIN_KEY       bearer of /admin/*, at least 16 bytes
+  CHAT_REDIS_PASSWORD  where Redis wants one
+For a rotation CHAT_JWT_SECRET_PREVIOUS and CHAT_RESUME_SECRET_PREVIOUS are accepted as well.
+
+SIGTERM or Ctrl-C drains: answers and sockets move to other nodes, then the exit code is 0. A second
+one hands everything over at once and ends within 3 s. Exit code 2: the configuration cannot be used.
+RUST_LOG=debug shows more.";
 
 const PLAYGROUND: &str = "\
 While it runs (PORT is the page's, 8080 unless set):
@@ -40,6 +65,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
+        Command::Run(args) => process::run(&args),
         Command::Playground(args) => playground::run(&args),
     }
 }

@@ -7,7 +7,10 @@ mod labels;
 
 pub use labels::{Limited, SocketRefusal, Via};
 
-use labels::{ByDialect, ByLimit, ByMode, ByOutcome, ByPhase, ByReason, BySource, ByStatus, ByVia};
+use crate::broadcast;
+use labels::{
+    ByDialect, ByEvent, ByLimit, ByMode, ByOutcome, ByPhase, ByReason, BySource, ByStatus, ByVia,
+};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -78,6 +81,8 @@ pub struct Metrics {
     auth_attempts: Family<ByOutcome, Counter>,
     limited: Family<ByLimit, Counter>,
     lease_renewals_failed: Counter,
+    broadcasts: Family<ByEvent, Counter>,
+    sessions_orphaned: Counter,
 }
 
 impl Default for Metrics {
@@ -104,6 +109,8 @@ impl Default for Metrics {
             auth_attempts: Family::default(),
             limited: Family::default(),
             lease_renewals_failed: Counter::default(),
+            broadcasts: Family::default(),
+            sessions_orphaned: Counter::default(),
         }
     }
 }
@@ -180,6 +187,25 @@ impl Metrics {
         self.limited.get_or_create(&ByLimit { limit: limit.as_str() }).inc();
     }
 
+    /// This node told the others something, or could not.
+    pub fn broadcast_sent(&self, kind: broadcast::Kind, sent: bool) {
+        self.broadcast(kind, if sent { "sent" } else { "failed" });
+    }
+
+    /// Another node told this one something.
+    pub fn broadcast_received(&self, kind: broadcast::Kind) {
+        self.broadcast(kind, "received");
+    }
+
+    fn broadcast(&self, kind: broadcast::Kind, outcome: &'static str) {
+        self.broadcasts.get_or_create(&ByEvent { event: kind.as_str(), outcome }).inc();
+    }
+
+    /// Sessions of a dead node were removed from the registry.
+    pub fn sessions_orphaned(&self, sessions: usize) {
+        self.sessions_orphaned.inc_by(sessions as u64);
+    }
+
     /// The store did not acknowledge a renewal of the node's lease.
     pub fn lease_not_renewed(&self) {
         self.lease_renewals_failed.inc();
@@ -249,6 +275,9 @@ impl Metrics {
 
     fn register_doors(&self, r: &mut Registry) {
         r.register("auth_attempts", "Tokens and tickets checked", self.auth_attempts.clone());
+        r.register("broadcasts", "Events between nodes", self.broadcasts.clone());
+        let orphaned = self.sessions_orphaned.clone();
+        r.register("sessions_orphaned", "Sessions of dead nodes cleaned up", orphaned);
         r.register("rate_limited", "Times somebody was told to wait", self.limited.clone());
     }
 }
@@ -281,6 +310,8 @@ mod tests {
         metrics.authenticated::<()>(&Err(ErrorCode::TokenExpired));
         metrics.limited(Limited::Requests);
         metrics.lease_not_renewed();
+        metrics.broadcast_sent(broadcast::Kind::NodeStartup, true);
+        metrics.sessions_orphaned(2);
         let text = scrape(&metrics);
         for line in [
             "chatcluster_sockets 3",
@@ -302,6 +333,8 @@ mod tests {
             "chatcluster_auth_attempts_total{outcome=\"expired\"} 1",
             "chatcluster_rate_limited_total{limit=\"requests\"} 1",
             "chatcluster_lease_renewals_failed_total 1",
+            "chatcluster_broadcasts_total{event=\"NODE_STARTUP\",outcome=\"sent\"} 1",
+            "chatcluster_sessions_orphaned_total 2",
             "# EOF",
         ] {
             assert_has(&text, line);

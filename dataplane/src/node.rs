@@ -1,13 +1,14 @@
 //! The composition root: settings and engines in, a running node out.
 
 use crate::admit::{Admit, Keys};
+use crate::broadcast::Kind;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::socket::{NodeListener, Sockets};
 use crate::stream::Streams;
 use crate::stream::contact::Contact;
 use crate::upstream::Upstream;
-use crate::{admin, api, stream};
+use crate::{admin, api, broadcast, roster, stream};
 use protocol::{MessageId, Settings, UserId};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use streamlog::{
     Bus, Clock, Cursor, Directory, Follower, Ids, Lease, Owner, Registry, StreamLog, Tiered,
 };
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +84,8 @@ pub struct Node {
     pub streams: Streams,
     /// Where the node stands between serving and gone.
     pub drain: Drain,
+    /// Makes the node renew its lease, and say how it is, before its time.
+    pub speak: Notify,
     /// Counters.
     pub metrics: Metrics,
     /// Every task of the node; nothing is detached.
@@ -107,6 +111,7 @@ impl Node {
             sockets: Sockets::default(),
             streams: Streams::new(config.settings.limits.streams),
             drain: Drain::default(),
+            speak: Notify::new(),
             metrics: Metrics::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -128,7 +133,8 @@ impl Node {
         streamlog::follow(log, message, user.clone(), cursor, self.settings.socket.page_bytes)
     }
 
-    /// Starts the node's own tasks: lease, takeovers, hints, the sweep of its sockets.
+    /// Starts the node's own tasks: lease, takeovers, hints, the sweep of its sockets, its roster;
+    /// and tells the others.
     pub fn run(self: &Arc<Self>) {
         self.tasks.spawn(stream::lease::keep(self.clone()));
         self.tasks.spawn(stream::takeover::watch(self.clone()));
@@ -136,6 +142,9 @@ impl Node {
         self.tasks.spawn(stream::call_owners(self.clone()));
         self.tasks.spawn(admin::listen(self.clone()));
         self.tasks.spawn(crate::socket::sweep(self.clone()));
+        self.tasks.spawn(roster::keep(self.clone()));
+        let node = self.clone();
+        self.tasks.spawn(async move { broadcast::tell(&node, Kind::NodeStartup).await });
     }
 
     /// Runs the node and serves both ports until [`Node::stop`].

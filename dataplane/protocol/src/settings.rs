@@ -2,6 +2,7 @@
 //! YAML file, unknown keys refused. Durations are milliseconds and say so in their names.
 
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 macro_rules! settings {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $default:expr,)+ }) => {
@@ -21,6 +22,12 @@ macro_rules! settings {
 settings!(
     /// The whole file.
     Settings {
+        /// Who this is and where it listens.
+        node: Node = Node::default(),
+        /// Where answers, leases and facts are kept.
+        store: Store = Store::Memory,
+        /// The AI provider.
+        upstream: Upstream = Upstream::Simulated,
         /// Who may enter.
         auth: Auth = Auth::default(),
         /// How much.
@@ -37,6 +44,48 @@ settings!(
         page: Page = Page::default(),
     }
 );
+
+settings!(
+    /// One process.
+    Node {
+        /// Its name, unique in the cluster; absent: of the environment, so that many share a file.
+        name: Option<String> = None,
+        /// Where it listens for clients; port 0: any free one.
+        data_address: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8080)),
+        /// Where it listens for probes, scrapers and operators; port 0: any free one.
+        admin_address: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8081)),
+        /// Let everybody who reaches the admin port drain this node. For development.
+        open_admin: bool = false,
+    }
+);
+
+/// Where answers, leases and facts are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Store {
+    /// In this process: gone with it, and shared with nobody.
+    Memory,
+    /// In Redis, 7.0 or later.
+    Redis(Redis),
+}
+
+settings!(
+    /// How to reach Redis. Its password is a secret and not in this file.
+    Redis {
+        /// `redis://[user@]host:port[/database]`, `rediss://` for TLS.
+        url: String = String::new(),
+        /// What every key begins with: several clusters may share a Redis.
+        prefix: String = "cc:".to_owned(),
+    }
+);
+
+/// The AI provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upstream {
+    /// Needs nothing; its text follows from what it is asked (`sim`).
+    Simulated,
+}
 
 settings!(
     /// Tokens.
@@ -169,20 +218,3 @@ settings!(
         enabled: bool = false,
     }
 );
-
-impl Settings {
-    /// The playground's: wide limits, tokens in the query, the page.
-    pub fn playground() -> Self {
-        Self {
-            auth: Auth { token_in_query: true, ..Auth::default() },
-            limits: Limits {
-                requests_per_minute: 6_000,
-                request_burst: 1_000,
-                sockets_per_user: 1_000,
-                answers_per_user: 1_000,
-                ..Limits::default()
-            },
-            ..Self::default()
-        }
-    }
-}

@@ -1,6 +1,7 @@
 //! What an operator tells a node: drain, move or close a session, broadcast.
 
 use crate::api::{Body, Refused, patiently};
+use crate::broadcast::{self, Kind};
 use crate::node::Node;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Query, State};
@@ -14,10 +15,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use streamlog::{BusEvent, Key, LogError, Space, Target};
-
-/// What may be broadcast (requirements, row 6).
-const BROADCASTS: [&str; 5] =
-    ["NODE_STARTUP", "NODE_SHUTDOWN", "CACHE_INVALIDATE", "CONFIG_UPDATE", "HEALTH_CHECK"];
 
 /// Close codes an operator may send.
 const CLOSE_CODES: [CloseCode; 9] = [
@@ -111,18 +108,18 @@ pub(super) async fn close(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Broadcast {
-    r#type: String,
+    r#type: Kind,
 }
 
-/// `POST /admin/broadcast`: every node is told.
+/// `POST /admin/broadcast`: every other node is told.
 pub(super) async fn broadcast(
     State(node): State<Arc<Node>>,
     Body(body): Body,
 ) -> Result<StatusCode, Refused> {
-    let broadcast: Option<Broadcast> = parse(&body)?;
-    let known = broadcast.filter(|broadcast| BROADCASTS.contains(&broadcast.r#type.as_str()));
-    let Broadcast { r#type } = known.ok_or_else(|| Refused::field("type"))?;
-    publish(&node, BusEvent::Broadcast(r#type)).await
+    let asked: Option<Broadcast> = parse(&body)?;
+    let Broadcast { r#type } = asked.ok_or_else(|| Refused::field("type"))?;
+    broadcast::publish(&node, r#type).await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 async fn publish(node: &Node, event: BusEvent) -> Result<StatusCode, Refused> {

@@ -1,6 +1,7 @@
-//! Hints about sessions: whatever node an operator asked, the one that holds the sockets acts.
+//! Hints about sessions and nodes: whatever node an operator asked, the one that is meant acts.
 
 use super::control::close_code;
+use crate::broadcast;
 use crate::node::Node;
 use crate::socket::{Control, SocketHandle};
 use protocol::{CloseCode, SessionId};
@@ -42,10 +43,8 @@ fn heed(node: &Arc<Node>, hint: Hint) {
                 tell(node, session, &Control::Close(code));
             }
         }
-        BusEvent::Broadcast(kind) if hint.from != node.owner.node => {
-            tracing::info!(node = %node.owner.node, from = %hint.from, kind, "broadcast");
-        }
-        BusEvent::Broadcast(_) | BusEvent::Cancel(_) | BusEvent::HandOver => {}
+        BusEvent::Broadcast(text) => broadcast::heed(node, &text),
+        BusEvent::Cancel(_) | BusEvent::HandOver => {}
     }
 }
 

@@ -38,7 +38,13 @@ pub(super) async fn list(
     State(node): State<Arc<Node>>,
 ) -> Result<Response, Refused> {
     let facts = patiently(node.registry.list(Space::Session, caller.user.as_str())).await?;
-    let sessions: Vec<_> = facts.iter().filter_map(|(name, value)| session(name, value)).collect();
+    let nodes = patiently(node.directory.nodes()).await?;
+    let alive = |session: &SessionView| {
+        nodes.iter().any(|node| node.alive && node.owner.node.as_str() == session.node)
+    };
+    let sessions = facts.iter().filter_map(|(name, value)| session(name, value));
+    // A dead node's sessions are in the registry until somebody cleans up.
+    let sessions: Vec<_> = sessions.filter(alive).collect();
     Ok(([(CACHE_CONTROL, "no-store")], Json(sessions)).into_response())
 }
 

@@ -23,6 +23,7 @@ label_sets! {
     ByOutcome { outcome }
     ByLimit { limit }
     ByPhase { phase }
+    ByEvent { event, outcome }
 }
 
 /// All phases, so that each has its own series from the start.

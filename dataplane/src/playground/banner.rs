@@ -32,19 +32,19 @@ fn no_colour() -> bool {
 fn text(fleet: &Fleet, chatctl: &str, paint: &Paint) -> String {
     let Paint { bold, dim, off } = paint;
     let front = fleet.front_url();
-    let nodes = fleet.nodes();
     let mut text = String::new();
     let mut line = |words: &str| {
         let _ = writeln!(text, "{words}");
     };
     line("");
-    line(&format!(
-        "  {bold}ChatCluster playground{off}  {dim}all in memory, simulated provider{off}"
-    ));
+    let stores = match fleet.store() {
+        Some(_) => "all in memory",
+        None => "processes over a Redis of their own",
+    };
+    line(&format!("  {bold}ChatCluster playground{off}  {dim}{stores}, simulated provider{off}"));
     line("");
     line(&format!("  {dim}page{off}     {bold}{front}/{off}"));
-    for node in &nodes {
-        let (name, base, admin) = (&node.name, &node.base_url, &node.admin_url);
+    for ((name, admin), base) in fleet.admin_urls().iter().zip(fleet.node_urls()) {
         line(&format!("  {dim}{name:<8}{off} {base}  {dim}admin {admin}{off}"));
     }
     line("");

@@ -1,16 +1,21 @@
-//! Several nodes in one process over one memory store, as the playground and tests use them.
+//! Several nodes and the `/dev` interface before them, as the playground and tests use them.
 
 use super::http;
+use super::life::World;
 use super::member::{Command, Control, Member};
 use super::ports::Port;
+use super::processes::Processes;
+use super::threads::Threads;
 use crate::admit::Keys;
 use crate::node::Engines;
-use crate::upstream::simulated::CallLog;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::Settings;
 use protocol::dev::{DevNode, UpstreamCall};
 use protocol::drain::DrainRequest;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,9 +43,26 @@ pub enum Ports {
     From(u16),
 }
 
+/// How the nodes of a fleet live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Threads of this process, over one memory store.
+    #[default]
+    Threads,
+    /// Processes of their own.
+    Processes {
+        /// The `dataplane` binary.
+        program: PathBuf,
+        /// Over a Redis of the fleet's own; without it each has a memory store to itself.
+        redis: bool,
+    },
+}
+
 /// How a fleet is started.
 #[derive(Clone)]
 pub struct FleetOptions {
+    /// How its nodes live.
+    pub kind: Kind,
     /// How many nodes, 1 to [`MAX_NODES`].
     pub nodes: usize,
     /// Of every node. The page's origins are added where origins are checked.
@@ -49,15 +71,16 @@ pub struct FleetOptions {
     pub ports: Ports,
     /// HS256 key of the users' tokens; `None`: a random one.
     pub secret: Option<Vec<u8>>,
-    /// Around every incarnation's engines.
+    /// Around the engines of every incarnation that is a thread.
     pub wrap: Option<WrapEngines>,
 }
 
 impl Default for FleetOptions {
     fn default() -> Self {
         Self {
+            kind: Kind::Threads,
             nodes: 3,
-            settings: Settings::playground(),
+            settings: super::settings(),
             ports: Ports::Ephemeral,
             secret: None,
             wrap: None,
@@ -97,15 +120,19 @@ pub enum FleetError {
     },
 }
 
-/// What all nodes and incarnations share.
-pub(super) struct Common {
+/// What all nodes are told.
+#[derive(Clone)]
+pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) keys: Keys,
-    pub(super) store: MemoryStore,
-    pub(super) calls: Arc<CallLog>,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
-    pub(super) wrap: WrapEngines,
+}
+
+/// What the tasks of the fleet share.
+pub(super) struct Common {
+    pub(super) shared: Shared,
+    pub(super) world: Box<dyn World>,
     pub(super) stop: CancellationToken,
 }
 
@@ -115,6 +142,7 @@ pub struct Fleet {
     front: SocketAddr,
     members: Arc<[Arc<Member>]>,
     common: Arc<Common>,
+    store: Option<MemoryStore>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -126,7 +154,8 @@ impl Fleet {
     pub async fn start(options: FleetOptions) -> Result<Self, FleetError> {
         let ports = Reserved::new(options.nodes, options.ports)?;
         let front = ports.front.address();
-        let common = Arc::new(common(options, front));
+        let (common, store) = common(options, front)?;
+        let common = Arc::new(common);
         let (members, controls): (Vec<_>, Vec<_>) = ports
             .nodes
             .into_iter()
@@ -140,11 +169,13 @@ impl Fleet {
         let listener = ports.front.listen().map_err(|e| refused(&ports.front, "the page", e))?;
         let (report, started) = oneshot::channel();
         let app = http::router(members.clone(), common.clone());
-        let stop = common.stop.clone();
-        let run = move || control(controls, (listener, app), report, &stop);
+        let run = {
+            let common = common.clone();
+            move || control(controls, (listener, app), report, &common)
+        };
         let spawned = std::thread::Builder::new().name("playground".to_owned()).spawn(run);
         let thread = spawned.map_err(|e| failed("the control thread", e))?;
-        let fleet = Self { front, members, common, thread: Some(thread) };
+        let fleet = Self { front, members, common, store, thread: Some(thread) };
         let died = |_| failed("the control thread", io::Error::other("it died"));
         started.await.map_err(died)??;
         Ok(fleet)
@@ -160,14 +191,20 @@ impl Fleet {
         self.members.iter().map(|member| member.base_url()).collect()
     }
 
+    /// Names of the nodes, and `http://127.0.0.1:port` of their admin ports.
+    pub fn admin_urls(&self) -> Vec<(String, String)> {
+        let members = self.members.iter();
+        members.map(|member| (member.place.name.to_string(), member.admin_url())).collect()
+    }
+
     /// What `GET /dev/nodes` says.
-    pub fn nodes(&self) -> Vec<DevNode> {
-        self.members.iter().map(|member| member.view()).collect()
+    pub async fn nodes(&self) -> Vec<DevNode> {
+        http::views(&self.members).await
     }
 
     /// What `GET /dev/upstream/calls` says.
     pub fn calls(&self) -> Vec<UpstreamCall> {
-        self.common.calls.list()
+        self.common.world.calls()
     }
 
     /// A token for `user`, as of `GET /dev/token`.
@@ -175,9 +212,9 @@ impl Fleet {
         self.common.token(user)
     }
 
-    /// The store under all nodes.
-    pub fn store(&self) -> &MemoryStore {
-        &self.common.store
+    /// The memory store under all nodes, where they are threads.
+    pub fn store(&self) -> Option<&MemoryStore> {
+        self.store.as_ref()
     }
 
     /// Kills node `at` (from 0); returns when it is dead.
@@ -250,37 +287,44 @@ impl Reserved {
     }
 }
 
-fn common(options: FleetOptions, front: SocketAddr) -> Common {
+fn common(
+    options: FleetOptions,
+    front: SocketAddr,
+) -> Result<(Common, Option<MemoryStore>), FleetError> {
     let clock = Clock::system();
     let ids = Ids::random(clock.clone());
     let mut settings = options.settings;
     let port = front.port();
     let origins = [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
     settings.auth.allowed_origins.extend(origins);
-    let random = || rand::random::<[u8; 32]>().to_vec();
+    // As text: an environment carries no zero byte.
+    let random = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).into_bytes();
     let keys = Keys {
         jwt: vec![options.secret.unwrap_or_else(random)],
         resume: vec![random()],
         admin: None,
     };
-    Common {
-        store: MemoryStore::new(clock.clone(), ids.uuid()),
-        settings,
-        keys,
-        calls: Arc::new(CallLog::default()),
-        clock,
-        ids,
-        wrap: options.wrap.unwrap_or_else(|| Arc::new(|_, engines| engines)),
-        stop: CancellationToken::new(),
-    }
+    let shared = Shared { settings, keys, clock, ids };
+    let (world, store): (Box<dyn World>, _) = match options.kind {
+        Kind::Threads => {
+            let store = MemoryStore::new(shared.clock.clone(), shared.ids.uuid());
+            (Box::new(Threads::new(shared.clone(), store.clone(), options.wrap)), Some(store))
+        }
+        Kind::Processes { program, redis } => {
+            let processes = Processes::new(shared.clone(), program, redis);
+            (Box::new(processes.map_err(|e| failed("the nodes' private folder", e))?), None)
+        }
+    };
+    Ok((Common { shared, world, stop: CancellationToken::new() }, store))
 }
 
-/// The control thread: `/dev` and one control task a node.
+/// The control thread: `/dev` and one control task a node. Processes are started here, because the
+/// kernel takes the end of this thread for the end of their parent.
 fn control(
     controls: Vec<(Control, super::member::Commands)>,
     (listener, app): (std::net::TcpListener, axum::Router),
     report: oneshot::Sender<Result<(), FleetError>>,
-    stop: &CancellationToken,
+    common: &Common,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -288,15 +332,19 @@ fn control(
     };
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let mut outcome = boot(controls, &mut tasks).await;
+        let mut outcome = match common.world.begin().await {
+            Ok(()) => boot(controls, &mut tasks).await,
+            Err(error) => Err(failed("Redis", error)),
+        };
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => drop(tasks.spawn(serve(listener, app, stop.clone()))),
+            Ok(listener) => drop(tasks.spawn(serve(listener, app, common.stop.clone()))),
             Err(error) => outcome = Err(failed("the page", error)),
         }
         // Nobody waits only where starting was given up; then the fleet is being dropped.
         let _ = report.send(outcome);
-        stop.cancelled().await;
+        common.stop.cancelled().await;
         tasks.join_all().await;
+        common.world.end().await;
     });
     runtime.shutdown_background();
 }

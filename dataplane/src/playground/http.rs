@@ -2,6 +2,7 @@
 
 use super::fleet::Common;
 use super::member::{Command, Member};
+use super::redis::Fault;
 use crate::admit::mint;
 use crate::admit::token::MAX_USER_BYTES;
 use crate::api::{Refused, wrong_method};
@@ -12,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::future::join_all;
 use protocol::ErrorCode;
 use protocol::dev::{DevNode, DevToken, Pause, UpstreamCall};
 use protocol::drain::DrainRequest;
@@ -42,7 +44,7 @@ pub(super) fn router(members: Arc<[Arc<Member>]>, common: Arc<Common>) -> Router
         .route("/dev/nodes/{name}/{action}", post(control))
         .route("/dev/upstream/calls", get(calls))
         .route("/dev/token", get(token))
-        .route("/dev/redis/{*rest}", axum::routing::any(no_redis))
+        .route("/dev/redis/{action}", post(redis))
         .fallback(async || refused(ErrorCode::NotFound, "no such path; see GET /dev/nodes"))
         .method_not_allowed_fallback(async || wrong_method())
         .with_state(Front { members, common })
@@ -57,11 +59,16 @@ async fn page() -> impl IntoResponse {
 }
 
 async fn nodes(State(front): State<Front>) -> Json<Vec<DevNode>> {
-    Json(front.members.iter().map(|member| member.view()).collect())
+    Json(views(&front.members).await)
+}
+
+/// Asks all nodes at once.
+pub(super) async fn views(members: &[Arc<Member>]) -> Vec<DevNode> {
+    join_all(members.iter().map(|member| member.view())).await
 }
 
 async fn calls(State(front): State<Front>) -> Json<Vec<UpstreamCall>> {
-    Json(front.common.calls.list())
+    Json(front.common.world.calls())
 }
 
 async fn control(
@@ -70,7 +77,8 @@ async fn control(
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
     let unknown = || refused(ErrorCode::NotFound, &format!("no node {name}; see GET /dev/nodes"));
-    let member = front.members.iter().find(|m| m.name.as_str() == name).ok_or_else(unknown)?;
+    let member =
+        front.members.iter().find(|m| m.place.name.as_str() == name).ok_or_else(unknown)?;
     let done = member.command(command(&action, &body)?).await;
     let _ = tokio::time::timeout(SETTLE, done).await;
     Ok(StatusCode::ACCEPTED)
@@ -82,19 +90,21 @@ fn command(action: &str, body: &[u8]) -> Result<Command, Refused> {
         "start" => Command::Start,
         "drain" if body.trim_ascii().is_empty() => Command::Drain(DrainRequest::default()),
         "drain" => Command::Drain(read(body, "{\"deadlineMs\": 5000, \"policy\": \"continue\"}")?),
-        "pause" => {
-            let asked = Duration::from_millis(read::<Pause>(body, "{\"ms\": 3000}")?.ms);
-            if asked > MAX_PAUSE {
-                let detail = format!("ms: at most {}", MAX_PAUSE.as_millis());
-                return Err(refused(ErrorCode::InvalidMessage, &detail));
-            }
-            Command::Pause(asked)
-        }
+        "pause" => Command::Pause(pause(body)?),
         _ => {
             let detail = format!("a node knows kill, drain, start and pause, but not {action}");
             return Err(refused(ErrorCode::NotFound, &detail));
         }
     })
+}
+
+fn pause(body: &[u8]) -> Result<Duration, Refused> {
+    let asked = Duration::from_millis(read::<Pause>(body, "{\"ms\": 3000}")?.ms);
+    if asked > MAX_PAUSE {
+        let detail = format!("ms: at most {}", MAX_PAUSE.as_millis());
+        return Err(refused(ErrorCode::InvalidMessage, &detail));
+    }
+    Ok(asked)
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Refused> {
@@ -125,14 +135,34 @@ async fn token(
     Ok(Json(DevToken { token: front.common.token(&user) }))
 }
 
-async fn no_redis() -> Refused {
-    refused(ErrorCode::NotFound, "there is no Redis here: it needs STORES=redis")
+async fn redis(
+    State(front): State<Front>,
+    Path(action): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Refused> {
+    let Some(redis) = front.common.world.redis() else {
+        let detail = "there is no Redis here: it needs STORES=redis";
+        return Err(refused(ErrorCode::NotFound, detail));
+    };
+    let fault = match action.as_str() {
+        "restart" => Fault::Restart,
+        "pause" => Fault::Pause(pause(&body)?),
+        "kill-pubsub" => Fault::KillPubsub,
+        _ => {
+            let detail = format!("Redis knows restart, pause and kill-pubsub, but not {action}");
+            return Err(refused(ErrorCode::NotFound, &detail));
+        }
+    };
+    let done = redis.apply(fault).await;
+    let _ = tokio::time::timeout(SETTLE, done).await;
+    Ok(StatusCode::ACCEPTED)
 }
 
 impl Common {
     /// A user's token, as this fleet's nodes accept it.
     pub(super) fn token(&self, user: &str) -> String {
-        let secret = self.keys.jwt.first().map(Vec::as_slice).unwrap_or_default();
-        mint(secret, user, TOKEN_LIFE, &self.clock)
+        let keys = &self.shared.keys;
+        let secret = keys.jwt.first().map(Vec::as_slice).unwrap_or_default();
+        mint(secret, user, TOKEN_LIFE, &self.shared.clock)
     }
 }

@@ -2,23 +2,18 @@
 //! `/dev` asks for, in order.
 
 use super::fleet::Common;
-use super::incarnation::{Boot, Incarnation, engines};
+use super::life::{Life, Vitals};
 use super::ports::Port;
-use crate::node::{Node, NodeConfig};
-use crate::upstream::simulated::Simulated;
+use protocol::NodeName;
 use protocol::dev::{DevNode, NodePhase};
 use protocol::drain::DrainRequest;
-use protocol::{DrainPhase, Incarnation as IncarnationId, NodeName};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use streamlog::log::Owner;
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that may wait for one node; a caller waits beyond that.
 const COMMANDS: usize = 64;
-/// After the deadline of its drain a node that is to start again has this long to close its sockets.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What can be done to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,21 +30,20 @@ struct Request {
     _done: oneshot::Sender<()>,
 }
 
-/// A node's name, ports and state, for whoever asks.
-pub(super) struct Member {
+/// Where a node lives, whatever its incarnation.
+pub(super) struct Place {
+    /// Counted from 0.
     pub(super) at: usize,
     pub(super) name: NodeName,
     pub(super) data: Port,
     pub(super) admin: Port,
-    alive: Mutex<Option<Alive>>,
-    commands: mpsc::Sender<Request>,
 }
 
-/// What is asked of a running incarnation.
-#[derive(Clone)]
-struct Alive {
-    node: Arc<Node>,
-    freezer: Arc<super::freezer::Freezer>,
+/// A node's place and state, for whoever asks.
+pub(super) struct Member {
+    pub(super) place: Place,
+    alive: Mutex<Option<Arc<dyn Life>>>,
+    commands: mpsc::Sender<Request>,
 }
 
 /// The receiving end of a member's commands.
@@ -59,8 +53,8 @@ impl Member {
     pub(super) fn new(at: usize, data: Port, admin: Port) -> (Arc<Self>, Commands) {
         let name = NodeName::new(&format!("node-{}", at + 1));
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let member = Self { at, name, data, admin, alive: Mutex::new(None), commands };
-        (Arc::new(member), Commands(queue))
+        let place = Place { at, name, data, admin };
+        (Arc::new(Self { place, alive: Mutex::new(None), commands }), Commands(queue))
     }
 
     /// Hands a command over; the answer resolves when it is done.
@@ -72,33 +66,36 @@ impl Member {
     }
 
     /// One of `GET /dev/nodes`.
-    pub(super) fn view(&self) -> DevNode {
-        let alive = self.lock().clone();
-        let count = |f: fn(&Node) -> usize| alive.as_ref().map_or(0, |alive| f(&alive.node));
+    pub(super) async fn view(&self) -> DevNode {
+        let life = self.life();
+        let vitals = match life {
+            Some(life) => life.vitals().await,
+            None => Vitals::DEAD,
+        };
         DevNode {
-            name: self.name.to_string(),
+            name: self.place.name.to_string(),
             base_url: self.base_url(),
-            ws_url: format!("ws://{}/ws/chat", self.data.address()),
-            admin_url: format!("http://{}", self.admin.address()),
-            phase: self.phase(),
-            sessions: count(|node| node.sockets.len()),
-            streams: count(|node| node.streams.len()),
+            ws_url: format!("ws://{}/ws/chat", self.place.data.address()),
+            admin_url: self.admin_url(),
+            phase: vitals.phase,
+            sessions: vitals.sessions,
+            streams: vitals.streams,
         }
     }
 
     pub(super) fn base_url(&self) -> String {
-        format!("http://{}", self.data.address())
+        format!("http://{}", self.place.data.address())
     }
 
-    pub(super) fn phase(&self) -> NodePhase {
-        match &*self.lock() {
-            None => NodePhase::Dead,
-            Some(alive) if alive.freezer.is_frozen() => NodePhase::Paused,
-            Some(alive) => alive.node.drain.phase().into(),
-        }
+    pub(super) fn admin_url(&self) -> String {
+        format!("http://{}", self.place.admin.address())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Alive>> {
+    fn life(&self) -> Option<Arc<dyn Life>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Life>>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,19 +104,19 @@ impl Member {
 pub(super) struct Control {
     member: Arc<Member>,
     common: Arc<Common>,
-    running: Option<Incarnation>,
     /// A draining node is to start again once it is done.
     start_after_drain: bool,
 }
 
 impl Control {
     pub(super) fn new(member: Arc<Member>, common: Arc<Common>) -> Self {
-        Self { member, common, running: None, start_after_drain: false }
+        Self { member, common, start_after_drain: false }
     }
 
     /// Obeys until the fleet stops, then kills the node.
     pub(super) async fn run(mut self, mut commands: Commands) {
         loop {
+            let life = self.member.life();
             tokio::select! {
                 biased;
                 () = self.common.stop.cancelled() => break,
@@ -127,7 +124,7 @@ impl Control {
                     Some(request) => self.obey(request.command).await,
                     None => break,
                 },
-                () = drained(self.running.as_ref()), if self.start_after_drain => {
+                () = drained(life.as_deref()), if self.start_after_drain => {
                     self.start_again().await;
                 }
             }
@@ -136,85 +133,63 @@ impl Control {
     }
 
     async fn obey(&mut self, command: Command) {
-        match (command, &self.running) {
+        match (command, self.member.life()) {
             (Command::Kill, _) => self.kill().await,
             (Command::Start, None) => self.boot_or_say_why().await,
-            (Command::Start, Some(running)) => {
-                running.freezer.thaw();
-                self.start_after_drain = running.node.drain.phase() != DrainPhase::Serving;
+            (Command::Start, Some(life)) => {
+                life.go_on();
+                match life.vitals().await.phase {
+                    NodePhase::Serving => {}
+                    NodePhase::Dead => self.start_over().await,
+                    _ => self.start_after_drain = true,
+                }
             }
-            (Command::Drain(request), Some(running)) => drain(running, request),
-            (Command::Pause(duration), Some(running)) => running.freezer.freeze(duration),
+            (Command::Drain(request), Some(life)) => life.drain(request).await,
+            (Command::Pause(duration), Some(life)) => life.pause(duration),
             (Command::Drain(_) | Command::Pause(_), None) => {}
         }
     }
 
     async fn start_again(&mut self) {
         self.start_after_drain = false;
-        let called_off = |running: &Incarnation| running.node.drain.is_serving();
-        if self.running.as_ref().is_some_and(called_off) {
+        if let Some(life) = self.member.life()
+            && life.vitals().await.phase == NodePhase::Serving
+        {
+            // The drain was called off.
             return;
         }
+        self.start_over().await;
+    }
+
+    async fn start_over(&mut self) {
         self.kill().await;
         self.boot_or_say_why().await;
     }
 
     async fn kill(&mut self) {
         self.start_after_drain = false;
-        if let Some(running) = self.running.take() {
-            *self.member.lock() = None;
-            running.kill().await;
+        let life = self.member.lock().take();
+        if let Some(life) = life {
+            life.kill().await;
         }
     }
 
     async fn boot_or_say_why(&mut self) {
         if let Err(error) = self.boot().await {
-            tracing::error!(node = %self.member.name, %error, "the node stays dead");
+            tracing::error!(node = %self.member.place.name, %error, "the node stays dead");
         }
     }
 
     /// Starts a new incarnation under the same name, on the same ports.
     pub(super) async fn boot(&mut self) -> io::Result<()> {
-        let (member, common) = (&self.member, &self.common);
-        let incarnation = IncarnationId(common.ids.uuid());
-        let owner = Owner { node: member.name.clone(), incarnation };
-        let handle = common.store.handle(owner.clone());
-        let upstream =
-            Simulated::new(common.calls.clone(), common.clock.clone(), member.name.clone());
-        let config = NodeConfig {
-            owner,
-            settings: common.settings.clone(),
-            keys: common.keys.clone(),
-            engines: (common.wrap)(member.at, engines(&handle)),
-            upstream: Arc::new(upstream),
-            clock: common.clock.clone(),
-            ids: common.ids.clone(),
-        };
-        let (data, admin) = (member.data.listen()?, member.admin.listen()?);
-        let running = Incarnation::start(Boot { config, handle, data, admin }).await?;
-        *member.lock() =
-            Some(Alive { node: running.node.clone(), freezer: running.freezer.clone() });
-        self.running = Some(running);
+        let life = self.common.world.boot(&self.member.place).await?;
+        *self.member.lock() = Some(life);
         Ok(())
     }
 }
 
-/// The playground's drains carry no epoch of their own, so none is stale.
-fn drain(running: &Incarnation, mut request: DrainRequest) {
-    running.inside(|node| {
-        request.epoch = request.epoch.max(node.drain_report().epoch);
-        if let Err(code) = node.start_drain(&request) {
-            tracing::warn!(node = %node.owner.node, %code, "drain refused");
-        }
-    });
-}
-
-/// Waits until a drain is over, was called off, or is overdue.
-async fn drained(running: Option<&Incarnation>) {
-    let Some(running) = running else { return };
-    let mut phase = running.node.drain.watch();
-    let left = running.node.drain_report().remaining_ms.unwrap_or_default();
-    let over = phase.wait_for(|phase| matches!(phase, DrainPhase::Done | DrainPhase::Serving));
-    let overdue = Duration::from_millis(left).saturating_add(DRAIN_GRACE);
-    let _ = tokio::time::timeout(overdue, over).await;
+async fn drained(life: Option<&dyn Life>) {
+    if let Some(life) = life {
+        life.drained().await;
+    }
 }

@@ -1,23 +1,35 @@
-//! The embedded playground (protocol section 7): several nodes in one process over the memory
-//! store, to break at will.
+//! The embedded playground (protocol section 7): several nodes to break at will, as threads over the
+//! memory store, or as processes over Redis.
 //!
 //! ```text
-//!  main thread        control thread                   one thread a node
-//!  signals, banner    page, /dev, one Control a node ─▶ Incarnation: runtime, Node, MemoryHandle
+//!  main thread        control thread                   World, which boots a Life each time
+//!  signals, banner    page, /dev, one Control a node ─▶ threads:   runtime, Node, MemoryHandle
+//!                                                    ─▶ processes: `dataplane run`, one Redis
 //! ```
-//! Reading order: [`fleet`] → `member` → `incarnation` → `freezer` → `ports` → `http`.
+//! Reading order: [`fleet`] → `life` → `member` → `threads` → `freezer` → `processes` → `child` →
+//! `admin_client` → `call_files` → `redis` → `ports` → `http`.
 
+mod admin_client;
 mod banner;
+mod call_files;
+mod child;
 pub mod fleet;
 mod freezer;
 mod http;
-mod incarnation;
+mod life;
 mod member;
 mod options;
 mod ports;
+mod processes;
+mod redis;
+mod threads;
 
-pub use fleet::{Fleet, FleetError, FleetOptions, Ports, WrapEngines};
+pub use fleet::{Fleet, FleetError, FleetOptions, Kind, Ports, WrapEngines};
 pub use options::Args;
+pub(crate) use options::switch_on;
+
+use protocol::Settings;
+use protocol::settings::{Auth, Limits};
 
 use crate::telemetry;
 use anyhow::Context as _;
@@ -25,6 +37,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
+
+/// Settings of a playground: wide limits, tokens in the query.
+pub fn settings() -> Settings {
+    Settings {
+        auth: Auth { token_in_query: true, ..Auth::default() },
+        limits: Limits {
+            requests_per_minute: 6_000,
+            request_burst: 1_000,
+            sockets_per_user: 1_000,
+            answers_per_user: 1_000,
+            ..Limits::default()
+        },
+        ..Settings::default()
+    }
+}
 
 /// Something asked for that this playground does not have.
 const UNSUPPORTED: u8 = 2;

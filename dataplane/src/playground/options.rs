@@ -1,11 +1,11 @@
 //! What can be set from outside: arguments and environment in, options of a fleet out.
 
-use super::fleet::{FleetOptions, MAX_NODES, Ports};
+use super::fleet::{FleetOptions, Kind, MAX_NODES, Ports};
+use crate::config::secrets::MIN_KEY_BYTES;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use protocol::Settings;
 use protocol::settings::TakeoverPolicy;
 
-/// Several nodes in one process over the memory store, with the chat page and `/dev`.
+/// Several nodes with the chat page and `/dev`: in memory, or as processes over Redis.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Port of the page; node i is on this port + i, its admin port on this port + 100 + i
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, env = "CHAT_UPSTREAM_URL", hide_env_values = true, value_name = "URL")]
     pub upstream_url: Option<String>,
 
-    /// Where answers are kept: memory (nothing else yet)
+    /// Where answers are kept: memory (one process), or redis (a process a node, a Redis of their own)
     #[arg(long, env = "STORES", default_value = "memory", hide_env_values = true)]
     pub stores: String,
 
@@ -60,8 +60,14 @@ pub enum Unsupported {
     )]
     Upstream,
     /// Another store.
-    #[error("STORES={0} is not there yet; the playground keeps answers in memory (STORES=memory)")]
+    #[error("STORES={0} is not there yet; there are STORES=memory and STORES=redis")]
     Stores(String),
+    /// A key that node processes refuse.
+    #[error("CHAT_DEV_SECRET has {0} bytes; an HS256 key of node processes needs at least 32")]
+    Secret(usize),
+    /// This program cannot be found again.
+    #[error("STORES=redis starts this program once more for every node, but where it is: {0}")]
+    Program(String),
     /// A bug nobody wrote.
     #[error("CHAT_BUG={asked} is no known bug; there are {known}")]
     Bug {
@@ -85,27 +91,41 @@ impl Args {
         if set(&self.upstream_url).is_some() {
             return Err(Unsupported::Upstream);
         }
-        if !matches!(self.stores.as_str(), "" | "memory") {
-            return Err(Unsupported::Stores(self.stores.clone()));
-        }
+        let secret = set(&self.secret).map(String::into_bytes);
+        let kind = match self.stores.as_str() {
+            "" | "memory" => Kind::Threads,
+            "redis" => processes(secret.as_deref())?,
+            other => return Err(Unsupported::Stores(other.to_owned())),
+        };
         if let Some(name) = set(&self.bug) {
             switch_on(name)?;
         }
-        let mut settings = Settings::playground();
+        let mut settings = super::settings();
         settings.stream.coalesce_ms = self.coalesce_ms;
         settings.ownership.takeover = self.takeover;
         Ok(FleetOptions {
+            kind,
             nodes: usize::from(self.nodes),
             settings,
             ports: Ports::From(self.port),
-            secret: set(&self.secret).map(String::into_bytes),
+            secret,
             wrap: None,
         })
     }
 }
 
+fn processes(secret: Option<&[u8]>) -> Result<Kind, Unsupported> {
+    if let Some(secret) = secret.filter(|secret| secret.len() < MIN_KEY_BYTES) {
+        return Err(Unsupported::Secret(secret.len()));
+    }
+    let program =
+        std::env::current_exe().map_err(|error| Unsupported::Program(error.to_string()))?;
+    Ok(Kind::Processes { program, redis: true })
+}
+
+/// Makes a deliberate bug active, for the tests of the tests.
 #[cfg(feature = "bugs")]
-fn switch_on(name: String) -> Result<(), Unsupported> {
+pub(crate) fn switch_on(name: String) -> Result<(), Unsupported> {
     use streamlog::{Bug, bugs};
     let known = || Bug::ALL.map(Bug::name).join(", ");
     let bug = Bug::ALL.into_iter().find(|bug| bug.name() == name);
@@ -115,7 +135,7 @@ fn switch_on(name: String) -> Result<(), Unsupported> {
 }
 
 #[cfg(not(feature = "bugs"))]
-const fn switch_on(name: String) -> Result<(), Unsupported> {
+pub(crate) const fn switch_on(name: String) -> Result<(), Unsupported> {
     Err(Unsupported::NoBugs(name))
 }
 
@@ -149,7 +169,9 @@ mod tests {
     fn what_is_not_there_is_refused_and_an_empty_value_is_unset() {
         let refused = |line: &[&str]| parse(line).fleet().err();
         assert_eq!(refused(&["--upstream-url=http://x"]), Some(Unsupported::Upstream));
-        assert_eq!(refused(&["--stores=redis"]), Some(Unsupported::Stores("redis".to_owned())));
+        assert_eq!(refused(&["--stores=mongo"]), Some(Unsupported::Stores("mongo".to_owned())));
+        let short = ["--stores=redis", "--secret=short"];
+        assert_eq!(refused(&short), Some(Unsupported::Secret(5)));
         assert!(refused(&["--bug=none-such"]).is_some());
         assert_eq!(refused(&["--upstream-url=", "--stores=", "--bug=", "--secret="]), None);
     }

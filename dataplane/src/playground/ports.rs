@@ -1,12 +1,10 @@
 //! Ports that survive their node: reserved for the fleet's whole life, listened on by one
 //! incarnation at a time.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::listen;
+use socket2::Socket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
 
 /// A port of this machine that nobody else is given while this value lives. Connections are refused
 /// unless somebody listens.
@@ -19,7 +17,7 @@ pub(super) struct Port {
 impl Port {
     /// Reserves a port of 127.0.0.1; 0: any free one.
     pub(super) fn reserve(port: u16) -> io::Result<Self> {
-        let reserved = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let reserved = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = reserved.local_addr()?.as_socket();
         let address = address.ok_or_else(|| io::Error::other("an address without a port"))?;
         Ok(Self { address, _reserved: reserved })
@@ -31,19 +29,8 @@ impl Port {
 
     /// Listens, until the listener is dropped.
     pub(super) fn listen(&self) -> io::Result<TcpListener> {
-        let socket = bound(self.address)?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
+        listen::listen(self.address)
     }
-}
-
-/// SO_REUSEADDR lets the reservation, the listener and connections of a dead node share the port.
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
 }
 
 #[cfg(test)]

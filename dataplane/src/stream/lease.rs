@@ -7,7 +7,7 @@ use streamlog::LogError;
 use streamlog::directory::NodeStats;
 use tokio::time::MissedTickBehavior;
 
-/// Renews until the node stops or has given its lease up.
+/// Renews until the node stops or has given its lease up, sooner where somebody asks how it is.
 pub async fn keep(node: Arc<Node>) {
     let every = Duration::from_millis(node.settings.ownership.renew_ms);
     let mut ticks = tokio::time::interval(every);
@@ -16,6 +16,7 @@ pub async fn keep(node: Arc<Node>) {
         tokio::select! {
             () = node.stop.cancelled() => return,
             _ = ticks.tick() => {}
+            () = node.speak.notified() => {}
         }
         if node.drain.gave_up_lease() {
             return;

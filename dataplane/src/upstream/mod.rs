@@ -1,6 +1,7 @@
 //! The AI provider behind one trait. A call yields events until it ends or breaks; whoever owns the
 //! stream turns them into chunks of the log.
 
+pub mod calls;
 pub mod simulated;
 
 use async_trait::async_trait;

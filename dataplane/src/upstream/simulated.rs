@@ -1,25 +1,19 @@
 //! The simulated provider: it obeys the directive at the start of the user's content
-//! (`protocol::sim`, protocol section 7) and remembers every call for `GET /dev/upstream/calls`.
+//! (`protocol::sim`, protocol section 7) and remembers every call ([`super::calls`]).
 
+use super::calls::{CallLog, NOTE_EVERY, Running};
 use super::{Ask, Events, Upstream, UpstreamError, UpstreamEvent};
 use async_trait::async_trait;
 use futures_util::Stream;
-use jiff::Timestamp;
-use protocol::dev::UpstreamCall;
 use protocol::sim::Directive;
-use protocol::{ChunkType, Epoch, Index, MessageId, NodeName, RequestId, Usage};
-use std::collections::VecDeque;
+use protocol::{ChunkType, Epoch, Index, NodeName, Usage};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use streamlog::Clock;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
-
-/// Calls remembered; the oldest are forgotten first.
-pub const MAX_CALLS: usize = 10_000;
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -42,7 +36,7 @@ impl Upstream for Simulated {
     async fn call(&self, ask: Ask) -> Result<Events, UpstreamError> {
         let record = self.calls.begin(&ask, &self.node, self.clock.wall());
         let directive = Directive::parse(&ask.opening.content).map_err(|bad| {
-            record.0.end("error");
+            record.end("error");
             UpstreamError::Refused(bad.to_string())
         })?;
         Ok(Box::pin(Call::new(&ask, directive, record, self.clock.clone())))
@@ -50,82 +44,6 @@ impl Upstream for Simulated {
 
     fn can_continue(&self) -> bool {
         true
-    }
-}
-
-/// What the simulated provider was asked, by any node of the process, oldest first.
-#[derive(Default)]
-pub struct CallLog {
-    records: Mutex<VecDeque<Arc<Record>>>,
-}
-
-impl CallLog {
-    /// The calls still remembered, at most [`MAX_CALLS`].
-    pub fn list(&self) -> Vec<UpstreamCall> {
-        self.lock().iter().map(|record| record.view()).collect()
-    }
-
-    fn begin(&self, ask: &Ask, node: &NodeName, started_at: Timestamp) -> Running {
-        let record = Arc::new(Record {
-            message: ask.opening.message,
-            epoch: ask.epoch,
-            request: ask.opening.request_id.clone(),
-            node: node.clone(),
-            from: ask.from,
-            started_at,
-            chunks: AtomicU64::new(0),
-            end: OnceLock::new(),
-        });
-        let mut records = self.lock();
-        if records.len() >= MAX_CALLS {
-            records.pop_front();
-        }
-        records.push_back(record.clone());
-        Running(record)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Record {
-    message: MessageId,
-    epoch: Epoch,
-    request: Option<RequestId>,
-    node: NodeName,
-    from: Index,
-    started_at: Timestamp,
-    chunks: AtomicU64,
-    end: OnceLock<&'static str>,
-}
-
-impl Record {
-    fn view(&self) -> UpstreamCall {
-        UpstreamCall {
-            message_id: self.message,
-            epoch: self.epoch,
-            request_id: self.request.clone(),
-            node: self.node.to_string(),
-            from: self.from,
-            chunks: self.chunks.load(Ordering::Relaxed),
-            started_at: self.started_at,
-            end: self.end.get().map(|end| (*end).to_owned()),
-        }
-    }
-
-    /// Only the first end counts.
-    fn end(&self, end: &'static str) {
-        let _ = self.end.set(end);
-    }
-}
-
-/// A call that runs: let go of before its end, it was dropped.
-struct Running(Arc<Record>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.end("dropped");
     }
 }
 
@@ -146,6 +64,8 @@ struct Call {
     model: String,
     prompt_tokens: u64,
     record: Running,
+    /// When its progress is written down next, where it is.
+    note_at: Instant,
 }
 
 /// What the directive wants next.
@@ -172,6 +92,7 @@ impl Call {
             used_tools: ask.prefix.iter().any(|chunk| chunk.kind == ChunkType::ToolUse),
             model: opening.options.model.clone().unwrap_or_else(|| "simulated".to_owned()),
             prompt_tokens: words.count() as u64,
+            note_at: clock.now(),
             directive,
             clock,
             record,
@@ -227,15 +148,18 @@ impl Call {
         self.used_tools |= chunk.kind == ChunkType::ToolUse;
         self.next = self.next.plus(1);
         self.pause();
-        // One writer, and nobody orders anything by this number.
-        self.record.0.chunks.store(self.next.0 - self.from.0, Ordering::Relaxed);
+        self.record.sent(self.next.0 - self.from.0);
+        if self.record.is_noted() && self.clock.now() >= self.note_at {
+            self.note_at = self.clock.now() + NOTE_EVERY;
+            self.record.note();
+        }
         UpstreamEvent::Chunk(chunk)
     }
 
     fn finish(&mut self) -> UpstreamEvent {
         let cut = self.end.0 < self.directive.tokens;
         let reason = if cut { "length" } else { "stop" };
-        self.record.0.end(reason);
+        self.record.end(reason);
         let reason = if self.used_tools && !cut { "tool_use" } else { reason };
         UpstreamEvent::Finished {
             reason: reason.to_owned(),
@@ -245,7 +169,7 @@ impl Call {
     }
 
     fn fail(&self) -> UpstreamError {
-        self.record.0.end("error");
+        self.record.end("error");
         let last = self.directive.fail.unwrap_or_default();
         UpstreamError::Unavailable(format!("the connection broke after chunk {last}, as asked"))
     }
@@ -255,7 +179,7 @@ impl Stream for Call {
     type Item = Result<UpstreamEvent, UpstreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.record.0.end.get().is_some() {
+        if self.record.has_ended() {
             return Poll::Ready(None);
         }
         // Without a rate the call is always ready: it must give way like any other source.
@@ -277,7 +201,9 @@ impl Stream for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::calls::MAX_CALLS;
     use futures_util::StreamExt;
+    use protocol::RequestId;
     use protocol::{Chunk, ConversationId, OnDisconnect, UserId};
     use streamlog::log::Opening;
     use uuid::Uuid;

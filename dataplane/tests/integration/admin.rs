@@ -2,8 +2,9 @@
 
 use crate::api::Caller;
 use crate::fixture::{Fixture, PATIENCE};
+use dataplane::broadcast::{Broadcast, Kind};
 use protocol::http::Problem;
-use protocol::{DrainPhase, DrainReport, ErrorCode, ServerFrame, SessionId, Settings};
+use protocol::{DrainPhase, DrainReport, ErrorCode, ServerFrame, SessionId};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -156,7 +157,7 @@ async fn streams_and_nodes_are_listed_without_content() {
 
 #[tokio::test]
 async fn a_session_is_moved_and_closed_from_any_node() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.drain.ignore_ms = 300;
     let fixture = Fixture::with(settings).await;
     let beside = fixture.beside().await;
@@ -193,21 +194,50 @@ async fn an_unknown_session_is_not_found() {
 #[tokio::test]
 async fn broadcasts_are_a_closed_set() {
     let fixture = Fixture::start().await;
-    let mut hints = fixture.node.bus.subscribe();
     let operator = Operator::of(&fixture);
-    let sent = operator.post("/admin/broadcast", json!({"type": "CACHE_INVALIDATE"})).await;
-    assert_eq!(sent.status(), 202);
-    let hint = timeout(PATIENCE, hints.recv()).await.unwrap().unwrap();
-    assert_eq!(hint.event, streamlog::BusEvent::Broadcast("CACHE_INVALIDATE".to_owned()));
     for bad in [json!({"type": "REBOOT"}), json!({}), json!({"type": 7})] {
         let answer = operator.post("/admin/broadcast", bad).await;
         assert_eq!(code(answer).await, (400, ErrorCode::InvalidMessage));
     }
+    for kind in ["NODE_STARTUP", "NODE_SHUTDOWN", "CACHE_INVALIDATE", "CONFIG_UPDATE"] {
+        assert_eq!(operator.post("/admin/broadcast", json!({"type": kind})).await.status(), 202);
+    }
+}
+
+#[tokio::test]
+async fn a_broadcast_says_what_who_and_when_and_is_heeded_by_the_others_only() {
+    let fixture = Fixture::start().await;
+    let beside = fixture.beside().await;
+    let mut hints = fixture.node.bus.subscribe();
+    let operator = Operator::of(&fixture);
+    assert_eq!(
+        operator.post("/admin/broadcast", json!({"type": "HEALTH_CHECK"})).await.status(),
+        202
+    );
+    let told = loop {
+        let hint = timeout(PATIENCE, hints.recv()).await.unwrap().unwrap();
+        let streamlog::BusEvent::Broadcast(text) = hint.event else { panic!("{hint:?}") };
+        let told: Broadcast = serde_json::from_str(&text).unwrap();
+        if told.kind == Kind::HealthCheck {
+            break told;
+        }
+    };
+    let owner = &fixture.node.owner;
+    assert_eq!((&told.node, told.incarnation), (&owner.node, owner.incarnation));
+    assert!(told.time <= fixture.node.clock.wall());
+    let line = |outcome: &str| {
+        format!("chatcluster_broadcasts_total{{event=\"HEALTH_CHECK\",outcome=\"{outcome}\"}} 1")
+    };
+    let metrics = async |of: &Fixture| Operator::of(of).get("/metrics").await.text().await.unwrap();
+    crate::playground::eventually(async || metrics(&beside).await.contains(&line("received")))
+        .await;
+    let own = metrics(&fixture).await;
+    assert!(own.contains(&line("sent")) && !own.contains(&line("received")), "{own}");
 }
 
 #[tokio::test]
 async fn the_admin_key_guards_everything_below_admin_and_nothing_else() {
-    let fixture = Fixture::guarded(Settings::playground(), Some("let me in")).await;
+    let fixture = Fixture::guarded(dataplane::playground::settings(), Some("let me in")).await;
     let mut operator = Operator::of(&fixture);
     for key in [None, Some("let me"), Some("let me in!"), Some("")] {
         operator.key = key;

@@ -361,7 +361,7 @@ async fn sessions_are_listed_to_their_user() {
 
 #[tokio::test]
 async fn an_expired_token_ends_the_response_and_not_the_answer() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.auth.leeway_ms = 200;
     let fixture = Fixture::with(settings).await;
     let mut alice = Caller::new(&fixture, "alice");
@@ -381,7 +381,7 @@ async fn an_expired_token_ends_the_response_and_not_the_answer() {
 
 #[tokio::test]
 async fn silence_is_told() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.stream.waiting_ms = 50;
     let fixture = Fixture::with(settings).await;
     let writer = fixture.writer().await;
@@ -444,7 +444,7 @@ async fn a_draining_node_sends_its_readers_on() {
 
 #[tokio::test]
 async fn pages_of_allowed_origins_may_read() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.auth.allowed_origins = vec!["http://127.0.0.1:8080".to_owned()];
     let fixture = Fixture::with(settings).await;
     let alice = Caller::new(&fixture, "alice");
@@ -472,7 +472,7 @@ async fn pages_of_allowed_origins_may_read() {
 
 #[tokio::test]
 async fn whoever_reads_over_sse_is_a_follower() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.stream.abandoned_ms = 4_000;
     let fixture = Fixture::with(settings).await;
     let alice = Caller::new(&fixture, "alice");

@@ -24,7 +24,7 @@ async fn fleet(settings: Settings) -> Fleet {
 }
 
 async fn chaos(policy: TakeoverPolicy, seconds: u64, seed: u64) -> ChaosReport {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.ownership.takeover = policy;
     let fleet = fleet(settings).await;
     let options = ChaosOptions {
@@ -120,7 +120,7 @@ fn longest(seen: &[Watched]) -> Duration {
 
 #[tokio::test]
 async fn draining_a_node_with_500_followed_answers_makes_nobody_wait() {
-    let fleet = fleet(Settings::playground()).await;
+    let fleet = fleet(dataplane::playground::settings()).await;
     let text = "[sim tokens=48 rate=4 seed=3 vary=epoch]";
     let drain = async {
         tokio::time::sleep(Duration::from_secs(4)).await;
@@ -135,13 +135,13 @@ async fn draining_a_node_with_500_followed_answers_makes_nobody_wait() {
     let longest = longest(&seen);
     println!("longest pause of 500 followed answers in a drain: {longest:?}");
     assert!(longest <= Duration::from_millis(500), "{longest:?}");
-    let phase = fleet.nodes()[0].phase;
+    let phase = fleet.nodes().await[0].phase;
     assert_eq!(phase, DrainPhase::Done.into());
 }
 
 #[tokio::test]
 async fn a_killed_nodes_answers_go_on_within_six_seconds() {
-    let fleet = fleet(Settings::playground()).await;
+    let fleet = fleet(dataplane::playground::settings()).await;
     let text = "[sim tokens=120 rate=10 seed=3 vary=epoch]";
     let kill = async {
         tokio::time::sleep(Duration::from_secs(3)).await;

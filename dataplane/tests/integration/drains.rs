@@ -1,6 +1,7 @@
 //! A node that goes away: nothing new, nothing lost, nobody waits.
 
 use crate::cluster::{Cluster, Seen, alice, ask, request};
+use dataplane::drain::Termination;
 use protocol::drain::{DrainPolicy, DrainRequest};
 use protocol::{DrainPhase, ErrorCode, Settings};
 use std::sync::Arc;
@@ -95,4 +96,35 @@ async fn a_drain_can_be_called_off_and_stale_epochs_are_refused() {
     assert_eq!(node.drain_report().phase, DrainPhase::Serving);
     ask(&node, LONG).await;
     Seen::all(&cluster.node(1), accepted.message_id).await.assert_completed(LONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_for_good_shortens_a_longer_one_and_cannot_be_called_off() {
+    let cluster = Cluster::start(2, Settings::default()).await;
+    let node = cluster.node(0);
+    let accepted = ask(&node, LONG).await;
+    node.start_drain(&drain(600_000, DrainPolicy::Finish)).unwrap();
+    let before = tokio::time::Instant::now();
+    node.terminate(Termination::Gently);
+    assert_eq!(node.cancel_drain(9), Err(ErrorCode::Draining));
+    done(&node).await;
+    // Nobody may find the door shut for the first 3 s; then nothing keeps it.
+    let took = before.elapsed();
+    assert!((3_000..3_500).contains(&took.as_millis()), "{took:?}");
+    Seen::all(&cluster.node(1), accepted.message_id).await.assert_completed(LONG);
+    assert_eq!(cluster.calls_of(accepted.message_id).len(), 2, "it was handed over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hurried_drain_ends_although_nobody_takes_its_answers() {
+    let cluster = Cluster::start(1, Settings::default()).await;
+    let node = cluster.node(0);
+    ask(&node, LONG).await;
+    node.terminate(Termination::Gently);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.drain_report().phase, DrainPhase::HandingOver);
+    let before = tokio::time::Instant::now();
+    node.terminate(Termination::AtOnce);
+    done(&node).await;
+    assert!(before.elapsed() <= Duration::from_millis(2_500), "{:?}", before.elapsed());
 }

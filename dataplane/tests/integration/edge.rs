@@ -4,7 +4,7 @@ use crate::fixture::{Call, Fixture, Socket, texts};
 use futures_util::SinkExt;
 use protocol::drain::DrainRequest;
 use protocol::server_frame::{RecoveryStatus, ServerFrame};
-use protocol::{ErrorCode, Index, SealStatus, Settings};
+use protocol::{ErrorCode, Index, SealStatus};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +33,7 @@ async fn welcome_in_both_dialects() {
 
 #[tokio::test]
 async fn who_is_not_upgraded() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.auth.allowed_origins = vec!["https://chat.example".to_owned()];
     let fixture = Fixture::with(settings).await;
     let refused = async |call: Call| {
@@ -79,7 +79,7 @@ async fn what_is_no_handshake() {
 
 #[tokio::test]
 async fn who_is_upgraded_only_to_be_closed() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.limits.sockets_per_user = 2;
     let fixture = Fixture::with(settings).await;
     let call = fixture.call();
@@ -312,7 +312,7 @@ async fn the_kill_switch_resets() {
 
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_then_closed() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.socket.idle_ms = 2_000;
     let fixture = Fixture::with(settings).await;
     let mut socket = fixture.v1().await;
@@ -324,7 +324,7 @@ async fn a_silent_client_is_pinged_and_then_closed() {
 
 #[tokio::test]
 async fn a_token_that_ends() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.auth.leeway_ms = 1_000;
     let fixture = Fixture::with(settings).await;
     let token = Some(fixture.token("alice", Duration::from_secs(2)));
@@ -348,7 +348,7 @@ async fn a_token_that_ends() {
 
 #[tokio::test]
 async fn a_draining_node_lingers_and_then_refuses() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.drain.linger_ms = 300;
     let fixture = Fixture::with(settings).await;
     let mut old = fixture.v1().await;

@@ -40,7 +40,7 @@ impl Drop for Fixture {
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
-        Self::with(Settings::playground()).await
+        Self::with(dataplane::playground::settings()).await
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {

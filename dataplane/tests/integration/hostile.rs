@@ -10,7 +10,7 @@ mod wire;
 
 use crate::fixture::Fixture;
 use dataplane::telemetry;
-use protocol::{ConversationId, MessageId, Settings};
+use protocol::{ConversationId, MessageId};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use tracing::subscriber::DefaultGuard;
@@ -36,7 +36,7 @@ impl Target {
         // Everything that is ever logged, whatever the level.
         let guard =
             tracing::subscriber::set_default(telemetry::subscriber(true, logs.clone(), false));
-        let mut settings = Settings::playground();
+        let mut settings = dataplane::playground::settings();
         settings.auth.allowed_origins = vec!["https://good.example".to_owned()];
         let fixture = Fixture::with(settings).await;
         let bob = crate::api::Caller::new(&fixture, "bob");

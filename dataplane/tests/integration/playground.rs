@@ -5,7 +5,7 @@ use dataplane::playground::{Fleet, FleetOptions};
 use protocol::dev::{DevNode, DevToken, NodePhase, UpstreamCall};
 use protocol::http::MessageStatus;
 use protocol::sim::Directive;
-use protocol::{ChatOptions, ChatRequest, Epoch, Index, OnDisconnect, Settings};
+use protocol::{ChatOptions, ChatRequest, Epoch, Index, OnDisconnect};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -21,9 +21,9 @@ use uuid::Uuid;
 /// Anything that takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Dev {
-    fleet: Fleet,
-    http: Client,
+pub(crate) struct Dev {
+    pub(crate) fleet: Fleet,
+    pub(crate) http: Client,
 }
 
 impl Dev {
@@ -31,30 +31,35 @@ impl Dev {
         Self::with(FleetOptions { nodes, ..FleetOptions::default() }).await
     }
 
-    async fn with(options: FleetOptions) -> Self {
+    pub(crate) async fn with(options: FleetOptions) -> Self {
         let fleet = Fleet::start(options).await.unwrap();
         // Every request opens its own connection: a pooled one would not notice a dead port.
         Self { fleet, http: Client::builder().pool_max_idle_per_host(0).build().unwrap() }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: &str) -> Response {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: &str) -> Response {
         let url = format!("{}{path}", self.fleet.front_url());
         let request = self.http.request(method, url).body(body.to_owned());
         timeout(PATIENCE, request.send()).await.unwrap().unwrap()
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+    pub(crate) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         let answer = self.ask(Method::GET, path, "").await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.json().await.unwrap()
     }
 
-    async fn post(&self, path: &str, body: &str) -> StatusCode {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> StatusCode {
         self.ask(Method::POST, path, body).await.status()
     }
 
     /// Status, code and detail of a refusal.
-    async fn refused(&self, method: Method, path: &str, body: &str) -> (u16, String, String) {
+    pub(crate) async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> (u16, String, String) {
         let answer = self.ask(method, path, body).await;
         let status = answer.status().as_u16();
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
@@ -63,21 +68,21 @@ impl Dev {
         (status, text("code"), text("detail"))
     }
 
-    async fn node(&self, at: usize) -> DevNode {
+    pub(crate) async fn node(&self, at: usize) -> DevNode {
         self.get::<Vec<DevNode>>("/dev/nodes").await.swap_remove(at)
     }
 
-    async fn becomes(&self, at: usize, phase: NodePhase) {
+    pub(crate) async fn becomes(&self, at: usize, phase: NodePhase) {
         eventually(async || self.node(at).await.phase == phase).await;
     }
 
-    async fn connect(&self, at: usize) -> std::io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, at: usize) -> std::io::Result<TcpStream> {
         let url = self.fleet.node_urls()[at].clone();
         TcpStream::connect(url.trim_start_matches("http://")).await
     }
 
     /// Whether a node answers anything at all.
-    async fn answers(&self, at: usize) -> bool {
+    pub(crate) async fn answers(&self, at: usize) -> bool {
         self.http.get(&self.fleet.node_urls()[at]).send().await.is_ok()
     }
 
@@ -87,8 +92,8 @@ impl Dev {
             node: protocol::NodeName::new("observer"),
             incarnation: protocol::Incarnation(Uuid::nil()),
         };
-        let name = self.fleet.nodes()[at].name.clone();
-        let nodes = self.fleet.store().handle(nobody).nodes().await.unwrap();
+        let (name, _) = self.fleet.admin_urls().swap_remove(at);
+        let nodes = self.fleet.store().unwrap().handle(nobody).nodes().await.unwrap();
         let own = nodes.into_iter().filter(|node| node.owner.node.as_str() == name);
         own.map(|node| node.owner.incarnation).collect::<HashSet<_>>().len()
     }
@@ -99,7 +104,7 @@ impl Dev {
 }
 
 #[track_caller]
-fn eventually(is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+pub(crate) fn eventually(is_so: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
     let from = std::panic::Location::caller();
     async move {
         let wait = async {
@@ -245,7 +250,7 @@ async fn a_stopped_fleet_leaves_no_port_behind() {
 
 #[tokio::test]
 async fn a_killed_owners_answer_goes_on_elsewhere_and_the_calls_tell() {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.ownership.lease_ms = 600;
     settings.ownership.renew_ms = 200;
     settings.ownership.look_ms = 50;
@@ -272,7 +277,7 @@ async fn a_killed_owners_answer_goes_on_elsewhere_and_the_calls_tell() {
     assert_eq!(read().await.content, text);
 }
 
-fn request(content: &str) -> ChatRequest {
+pub(crate) fn request(content: &str) -> ChatRequest {
     ChatRequest {
         content: content.to_owned(),
         conversation_id: None,
@@ -319,7 +324,7 @@ fn a_busy_port_is_said_plainly() {
 
 #[test]
 fn what_is_not_there_yet_is_said_plainly() {
-    for (key, value) in [("STORES", "redis"), ("CHAT_UPSTREAM_URL", "http://127.0.0.1:9/v1")] {
+    for (key, value) in [("STORES", "mongo"), ("CHAT_UPSTREAM_URL", "http://127.0.0.1:9/v1")] {
         let (code, said) = Program::start(&[("CHAT_DEV_PORT", "1"), (key, value)]).end();
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(key), "{said}");

@@ -29,7 +29,7 @@ pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
 
 /// Everything quick, so that a takeover takes a second.
 pub(crate) fn quick() -> Settings {
-    let mut settings = Settings::playground();
+    let mut settings = dataplane::playground::settings();
     settings.ownership.lease_ms = 600;
     settings.ownership.renew_ms = 150;
     settings.ownership.look_ms = 100;

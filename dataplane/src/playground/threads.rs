@@ -1,0 +1,226 @@
+//! Nodes as threads of this process, over one memory store. Killing one is as near to SIGKILL as one
+//! process allows.
+
+use super::fleet::{Shared, WrapEngines};
+use super::freezer::Freezer;
+use super::life::{DRAIN_GRACE, Life, Vitals, World};
+use super::member::Place;
+use super::redis::RedisSwitch;
+use crate::node::{Engines, Node, NodeConfig};
+use crate::upstream::calls::CallLog;
+use crate::upstream::simulated::Simulated;
+use async_trait::async_trait;
+use protocol::dev::{NodePhase, UpstreamCall};
+use protocol::drain::DrainRequest;
+use protocol::{DrainPhase, Incarnation};
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use streamlog::log::Owner;
+use streamlog::memory::{MemoryHandle, MemoryStore};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// A killed thread that has not ended by then is left behind; something in it blocks.
+const DEATH: Duration = Duration::from_secs(1);
+
+/// One memory store, and threads over it.
+pub(super) struct Threads {
+    shared: Shared,
+    store: MemoryStore,
+    calls: Arc<CallLog>,
+    wrap: Option<WrapEngines>,
+}
+
+impl Threads {
+    pub(super) fn new(shared: Shared, store: MemoryStore, wrap: Option<WrapEngines>) -> Self {
+        Self { shared, store, calls: Arc::default(), wrap }
+    }
+}
+
+#[async_trait]
+impl World for Threads {
+    async fn begin(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn boot(&self, place: &Place) -> io::Result<Arc<dyn Life>> {
+        let shared = &self.shared;
+        let incarnation = Incarnation(shared.ids.uuid());
+        let owner = Owner { node: place.name.clone(), incarnation };
+        let handle = self.store.handle(owner.clone());
+        let upstream = Simulated::new(self.calls.clone(), shared.clock.clone(), place.name.clone());
+        let engines = engines(&handle);
+        let config = NodeConfig {
+            owner,
+            settings: shared.settings.clone(),
+            keys: shared.keys.clone(),
+            engines: match &self.wrap {
+                Some(wrap) => wrap(place.at, engines),
+                None => engines,
+            },
+            upstream: Arc::new(upstream),
+            clock: shared.clock.clone(),
+            ids: shared.ids.clone(),
+        };
+        let (data, admin) = (place.data.listen()?, place.admin.listen()?);
+        Ok(Arc::new(Thread::start(Boot { config, handle, data, admin }).await?))
+    }
+
+    fn calls(&self) -> Vec<UpstreamCall> {
+        self.calls.list()
+    }
+
+    fn redis(&self) -> Option<RedisSwitch> {
+        None
+    }
+
+    async fn end(&self) {}
+}
+
+/// What a boot needs besides the node's own configuration.
+struct Boot {
+    config: NodeConfig,
+    /// The handle under the engines of `config`, whatever is wrapped around it.
+    handle: MemoryHandle,
+    data: TcpListener,
+    admin: TcpListener,
+}
+
+/// A node that runs: its own thread, its own runtime, its own handle of the store.
+struct Thread {
+    node: Arc<Node>,
+    freezer: Arc<Freezer>,
+    runtime: Handle,
+    handle: MemoryHandle,
+    end: CancellationToken,
+    thread: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
+}
+
+struct Started {
+    node: Arc<Node>,
+    runtime: Handle,
+}
+
+impl Thread {
+    /// Starts the thread and waits until the node serves.
+    async fn start(boot: Boot) -> io::Result<Self> {
+        let (freezer, end) = (Arc::new(Freezer::default()), CancellationToken::new());
+        let (report, started) = oneshot::channel();
+        let (ending, ended) = oneshot::channel();
+        let handle = boot.handle.clone();
+        let name = boot.config.owner.node.to_string();
+        let thread = std::thread::Builder::new().name(name).spawn({
+            let (freezer, end) = (freezer.clone(), end.clone());
+            move || {
+                live(boot, report, &freezer, &end);
+                drop(ending);
+            }
+        })?;
+        let died = |_| io::Error::other("the node's thread died while it started");
+        let Started { node, runtime } = started.await.map_err(died)??;
+        Ok(Self { node, freezer, runtime, handle, end, thread: Mutex::new(Some((ended, thread))) })
+    }
+}
+
+#[async_trait]
+impl Life for Thread {
+    async fn vitals(&self) -> Vitals {
+        let phase = match self.node.drain.phase() {
+            _ if self.freezer.is_frozen() => NodePhase::Paused,
+            phase => phase.into(),
+        };
+        Vitals { phase, sessions: self.node.sockets.len(), streams: self.node.streams.len() }
+    }
+
+    /// Where the node's own tasks run.
+    async fn drain(&self, mut request: DrainRequest) {
+        let _context = self.runtime.enter();
+        request.epoch = request.epoch.max(self.node.drain_report().epoch);
+        if let Err(code) = self.node.start_drain(&request) {
+            tracing::warn!(node = %self.node.owner.node, %code, "drain refused");
+        }
+    }
+
+    fn pause(&self, duration: Duration) {
+        self.freezer.freeze(duration);
+    }
+
+    fn go_on(&self) {
+        self.freezer.thaw();
+    }
+
+    async fn drained(&self) {
+        let mut phase = self.node.drain.watch();
+        let left = self.node.drain_report().remaining_ms.unwrap_or_default();
+        let over = phase.wait_for(|phase| matches!(phase, DrainPhase::Done | DrainPhase::Serving));
+        let overdue = Duration::from_millis(left).saturating_add(DRAIN_GRACE);
+        let _ = tokio::time::timeout(overdue, over).await;
+    }
+
+    /// First the store: nothing this incarnation does arrives there any more. Then the sockets are
+    /// made to end with a reset, then everything is dropped where it stands.
+    async fn kill(&self) {
+        self.handle.cut();
+        self.node.sockets.kill_switch().set();
+        self.end.cancel();
+        self.freezer.thaw();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((ended, thread)) = thread else { return };
+        let name = &self.node.owner.node;
+        if tokio::time::timeout(DEATH, ended).await.is_err() {
+            tracing::error!(node = %name, "the thread of a killed node blocks; it is left behind");
+        } else if thread.join().is_err() {
+            tracing::error!(node = %name, "the thread of a node panicked");
+        }
+    }
+}
+
+/// The engines of one handle.
+fn engines(handle: &MemoryHandle) -> Engines {
+    Engines {
+        log: Arc::new(handle.clone()),
+        directory: Arc::new(handle.clone()),
+        registry: Arc::new(handle.clone()),
+        bus: Arc::new(handle.clone()),
+    }
+}
+
+/// The whole life of the thread.
+fn live(
+    boot: Boot,
+    report: oneshot::Sender<io::Result<Started>>,
+    freezer: &Freezer,
+    end: &CancellationToken,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(report.send(Err(error))),
+    };
+    runtime.block_on(async {
+        let node = serve(boot);
+        let runtime = Handle::current();
+        // Nobody listens only where the fleet is gone already.
+        let _ = report.send(node.map(|node| Started { node, runtime }));
+        loop {
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                () = freezer.asked() => freezer.hold(),
+            }
+        }
+    });
+    // Drops every task where it stands, and waits for no blocking one.
+    runtime.shutdown_background();
+}
+
+fn serve(boot: Boot) -> io::Result<Arc<Node>> {
+    let data = tokio::net::TcpListener::from_std(boot.data)?;
+    let admin = tokio::net::TcpListener::from_std(boot.admin)?;
+    let node = Node::new(boot.config);
+    node.serve(data, admin)?;
+    Ok(node)
+}
