@@ -20,18 +20,6 @@ pub enum NodePhase {
     Paused,
 }
 
-impl From<crate::DrainPhase> for NodePhase {
-    fn from(phase: crate::DrainPhase) -> Self {
-        match phase {
-            crate::DrainPhase::Serving => Self::Serving,
-            crate::DrainPhase::Refusing => Self::Refusing,
-            crate::DrainPhase::HandingOver => Self::HandingOver,
-            crate::DrainPhase::Flushing => Self::Flushing,
-            crate::DrainPhase::Done => Self::Done,
-        }
-    }
-}
-
 /// One of `GET /dev/nodes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,13 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// Where a node stands between serving and gone. Only ever moves forward, except that a drain may
 /// be called off while Refusing or HandingOver.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainPhase {
     /// Accepts everything.
-    #[default]
     Serving,
     /// Accepts nothing new; told its clients.
     Refusing,

@@ -1,7 +1,7 @@
 //! One node process: signals to it, and what it says of itself on its admin port.
 
 use super::admin_client;
-use super::life::{DRAIN_GRACE, Life, Vitals};
+use super::life::{DRAIN_GRACE, Life, Vitals, shown};
 use async_trait::async_trait;
 use protocol::DrainPhase;
 use protocol::dev::NodePhase;
@@ -111,7 +111,7 @@ impl Life for Child {
             && !self.has_ended()
             && let Ok(report) = admin_client::report(self.admin, REPORT).await
         {
-            let phase = report.phase.into();
+            let phase = shown(report.phase);
             *self.last() = Vitals { phase, sessions: report.sessions, streams: report.streams };
         }
         let last = *self.last();

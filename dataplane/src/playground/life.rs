@@ -4,6 +4,7 @@
 use super::member::Place;
 use super::redis::RedisSwitch;
 use async_trait::async_trait;
+use protocol::DrainPhase;
 use protocol::dev::{NodePhase, UpstreamCall};
 use protocol::drain::DrainRequest;
 use std::io;
@@ -19,6 +20,17 @@ pub(super) struct Vitals {
     pub(super) phase: NodePhase,
     pub(super) sessions: usize,
     pub(super) streams: usize,
+}
+
+/// A running node's phase, as `/dev` says it.
+pub(super) const fn shown(phase: DrainPhase) -> NodePhase {
+    match phase {
+        DrainPhase::Serving => NodePhase::Serving,
+        DrainPhase::Refusing => NodePhase::Refusing,
+        DrainPhase::HandingOver => NodePhase::HandingOver,
+        DrainPhase::Flushing => NodePhase::Flushing,
+        DrainPhase::Done => NodePhase::Done,
+    }
 }
 
 impl Vitals {

@@ -3,7 +3,7 @@
 
 use super::fleet::{Shared, WrapEngines};
 use super::freezer::Freezer;
-use super::life::{DRAIN_GRACE, Life, Vitals, World};
+use super::life::{DRAIN_GRACE, Life, Vitals, World, shown};
 use super::member::Place;
 use super::redis::RedisSwitch;
 use crate::node::{Engines, Node, NodeConfig};
@@ -131,7 +131,7 @@ impl Life for Thread {
     async fn vitals(&self) -> Vitals {
         let phase = match self.node.drain.phase() {
             _ if self.freezer.is_frozen() => NodePhase::Paused,
-            phase => phase.into(),
+            phase => shown(phase),
         };
         Vitals { phase, sessions: self.node.sockets.len(), streams: self.node.streams.len() }
     }

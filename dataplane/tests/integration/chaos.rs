@@ -6,10 +6,11 @@ use client::recorder::Recorder;
 use client::session::{Event, Options, Session};
 use client::token::TokenSource;
 use dataplane::playground::{Fleet, FleetOptions};
+use protocol::Settings;
+use protocol::dev::NodePhase;
 use protocol::drain::{DrainPolicy, DrainRequest};
 use protocol::settings::TakeoverPolicy;
 use protocol::sim::Directive;
-use protocol::{DrainPhase, Settings};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::time::Duration;
@@ -136,7 +137,7 @@ async fn draining_a_node_with_500_followed_answers_makes_nobody_wait() {
     println!("longest pause of 500 followed answers in a drain: {longest:?}");
     assert!(longest <= Duration::from_millis(500), "{longest:?}");
     let phase = fleet.nodes().await[0].phase;
-    assert_eq!(phase, DrainPhase::Done.into());
+    assert_eq!(phase, NodePhase::Done);
 }
 
 #[tokio::test]
