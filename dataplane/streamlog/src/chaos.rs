@@ -35,6 +35,7 @@ pub enum Op {
     Claim,
     Mark,
     Orphans,
+    Restore,
     PutIfAbsent,
     Put,
     Get,

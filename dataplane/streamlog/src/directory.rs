@@ -1,10 +1,11 @@
 //! Who lives, and who owns what: node leases, claims, marks.
 
+use crate::batch::Batch;
 use crate::error::LogError;
 use crate::log::{Head, Opening, Owner};
 use async_trait::async_trait;
 use protocol::server_frame::TakeoverMode;
-use protocol::{Epoch, MessageId};
+use protocol::{Digest, Epoch, Index, MessageId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +113,41 @@ pub struct Orphan {
     pub used_tools: bool,
 }
 
+/// What an owner writes back into a store that lost it: the stream as its owner knows it to have
+/// been acknowledged.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// What the stream was opened with.
+    pub opening: Arc<Opening>,
+    /// Epoch, tail, digest, seal, cuts, takeover and cancel.
+    pub head: Head,
+    /// The kept text, contiguous up to `head.tail`; empty where it is gone.
+    pub batches: Vec<Arc<Batch>>,
+    /// Takeovers in a row without a new chunk.
+    pub barren: u32,
+    /// Whether a tool was used.
+    pub used_tools: bool,
+}
+
+impl Restore {
+    /// First kept index.
+    pub fn first(&self) -> Index {
+        self.batches.first().map_or(self.head.tail, |batch| batch.first)
+    }
+
+    /// Digest of this log before `index`; `None` outside of the kept text.
+    pub fn digest_before(&self, index: Index) -> Option<Digest> {
+        if index == self.head.tail {
+            return Some(self.head.digest);
+        }
+        if index == Index::ZERO {
+            return Some(Digest::EMPTY);
+        }
+        let at = crate::batch::position(&self.batches, index);
+        self.batches.get(at).and_then(|batch| batch.digest_before(index))
+    }
+}
+
 /// Node leases and ownership of streams. The store's clock decides who is dead.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
@@ -139,7 +175,9 @@ pub trait Directory: Send + Sync + 'static {
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LogError>;
 
     /// Makes `by` the owner under the next epoch, if the epoch is the expected one and the stream is
-    /// live; in the same step shortens the log to what is kept.
+    /// live; in the same step shortens the log to what is kept. Notes a cut where that shortened the
+    /// log, or where the store's run is another than the one the stream was last written to under
+    /// an owner's eyes. Never creates a stream.
     ///
     /// # Errors
     /// `Fenced` where somebody else was first, `Sealed`, `NotFound`, `Unavailable`.
@@ -156,4 +194,14 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`.
     async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError>;
+
+    /// Writes a stream back, by the owner that still knows it. Accepted only where the store has
+    /// none, has a lower epoch, or the same epoch and a prefix of the same text; the same again is
+    /// acknowledged again. Marks that stand are kept.
+    ///
+    /// # Errors
+    /// `Fenced` where a higher epoch stands or, under the same, another owner; `Sealed` where a seal
+    /// stands that is not this one; `Gap` where the same epoch holds more or other text;
+    /// `Unavailable`.
+    async fn restore(&self, restore: &Restore, owner: &Owner) -> Result<(), LogError>;
 }

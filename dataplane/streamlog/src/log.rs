@@ -237,7 +237,8 @@ pub trait StreamLog: Send + Sync + 'static {
     /// The same batch again is acknowledged again.
     ///
     /// # Errors
-    /// `Fenced`, `Gap`, `Sealed`, `NotFound`, `Unavailable`.
+    /// `Fenced`, `Gap` (at 0 where there is no such stream: a store that lost it looks like one that
+    /// lost only its text), `Sealed`, `Unavailable`.
     async fn append(
         &self,
         stream: MessageId,

@@ -3,7 +3,9 @@
 use super::{Chaos, Loss, Op};
 use crate::batch::Batch;
 use crate::bus::{Bus, BusEvent, Hint, Target};
-use crate::directory::{Claim, Claimed, Directory, Mark, NodeRecord, NodeStats, Orphan, Renewal};
+use crate::directory::{
+    Claim, Claimed, Directory, Mark, NodeRecord, NodeStats, Orphan, Renewal, Restore,
+};
 use crate::error::LogError;
 use crate::log::{Appended, Guarantees, Opened, Opening, Owner, Page, StreamLog, TailWatch};
 use crate::registry::{Key, Rate, Registry, Space};
@@ -92,6 +94,10 @@ impl<E: Directory + ?Sized> Directory for Chaos<E> {
 
     async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError> {
         self.control.through(Op::Orphans, self.inner.orphans(limit)).await
+    }
+
+    async fn restore(&self, restore: &Restore, owner: &Owner) -> Result<(), LogError> {
+        self.control.through(Op::Restore, self.inner.restore(restore, owner)).await
     }
 }
 

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod model;
 pub mod ownership;
 pub mod reading;
+pub mod repair;
 #[cfg(test)]
 pub(crate) mod scene;
 #[cfg(all(test, feature = "bugs"))]
@@ -24,7 +25,7 @@ pub mod writing;
 use crate::batch::Batch;
 use crate::bus::Bus;
 use crate::clock::{Clock, Ids};
-use crate::directory::{Claim, Directory, Keep};
+use crate::directory::{Claim, Directory, Keep, Restore};
 use crate::error::LogError;
 use crate::log::{Appended, Opened, Opening, Owner, Page, StreamLog};
 use crate::registry::Registry;
@@ -126,6 +127,16 @@ macro_rules! conformance_suite {
                 orphans_tell_all_a_successor_needs
                 nodes_are_listed_with_what_they_said
                 renewals_name_one_run_of_the_store
+            );
+            $crate::conformance_suite!(@cases repair, $fixture, $args,
+                a_store_that_lost_a_stream_gets_it_back
+                a_restored_stream_goes_on_as_before
+                a_prefix_is_completed_and_its_followers_wake
+                more_or_other_text_is_never_overwritten
+                a_higher_epoch_or_another_owner_fences_a_restore
+                a_lower_epoch_is_replaced
+                a_seal_that_stands_is_the_only_one
+                a_trimmed_or_large_text_is_written_back
             );
             $crate::conformance_suite!(@cases facts, $fixture, $args,
                 a_fact_is_put_once_if_absent
@@ -257,6 +268,12 @@ impl Writer {
     pub async fn seal(&self, reason: &str) -> Result<(), LogError> {
         let Handles { log, owner, .. } = &self.handles;
         log.seal(self.stream, owner, self.epoch, seal(reason)).await
+    }
+
+    /// What this writer would write back, as `reader` sees it.
+    pub async fn restore(&self, reader: &Handles) -> Restore {
+        let Page { opening, head, batches, .. } = self.seen_by(reader).await;
+        Restore { opening, head, batches, barren: 0, used_tools: false }
     }
 
     /// A claim of what this writer owns.

@@ -1,8 +1,9 @@
 //! [`Directory`] over the shared state: leases by the store's clock.
 
+use super::stream::Stored;
 use super::{MemoryHandle, State};
 use crate::directory::{
-    Claim, Claimed, Directory, Mark, NodeRecord, NodeStats, Orphan, OrphanCause, Renewal,
+    Claim, Claimed, Directory, Mark, NodeRecord, NodeStats, Orphan, OrphanCause, Renewal, Restore,
 };
 use crate::error::LogError;
 use crate::log::Owner;
@@ -101,7 +102,7 @@ impl Directory for MemoryHandle {
     async fn claim(&self, claim: &Claim, by: &Owner) -> Result<Claimed, LogError> {
         self.with(|state, _| {
             let stored = state.streams.get_mut(&claim.stream).ok_or(LogError::NotFound)?;
-            stored.claim(claim, by)?;
+            stored.claim(claim, by, state.run)?;
             Ok(Claimed { head: stored.head().clone(), opening: stored.opening.clone() })
         })
         .await
@@ -124,6 +125,27 @@ impl Directory for MemoryHandle {
         self.with(|state, now| {
             let found = state.live.iter().filter_map(|stream| state.orphan(*stream, now));
             Ok(found.take(limit).collect())
+        })
+        .await
+    }
+
+    async fn restore(&self, restore: &Restore, owner: &Owner) -> Result<(), LogError> {
+        self.with(|state, now| {
+            let stream = restore.opening.message;
+            let run = state.run;
+            match state.streams.get_mut(&stream) {
+                Some(stored) => stored.restore(restore, owner, run, now)?,
+                None => {
+                    let mut stored = Stored::new(restore.opening.clone(), owner.clone(), run);
+                    stored.write_back(restore, owner, run, now);
+                    state.streams.insert(stream, stored);
+                }
+            }
+            match restore.head.seal {
+                Some(_) => state.live.remove(&stream),
+                None => state.live.insert(stream),
+            };
+            Ok(())
         })
         .await
     }

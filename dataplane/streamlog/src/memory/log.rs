@@ -23,7 +23,7 @@ impl StreamLog for MemoryHandle {
                     return Ok(Opened::Exists(stored.owner.clone(), stored.opening.clone()));
                 }
             }
-            state.streams.insert(stream, Stored::new(opening, owner.clone()));
+            state.streams.insert(stream, Stored::new(opening, owner.clone(), state.run));
             state.live.insert(stream);
             Ok(Opened::Yours(Epoch::FIRST))
         })
@@ -37,8 +37,8 @@ impl StreamLog for MemoryHandle {
         batch: Arc<Batch>,
     ) -> Result<Appended, LogError> {
         self.timeless(|state| {
-            let stored = state.streams.get_mut(&stream).ok_or(LogError::NotFound)?;
-            stored.append(owner, batch)
+            let absent = LogError::Gap { tail: Index::ZERO };
+            state.streams.get_mut(&stream).ok_or(absent)?.append(owner, batch)
         })
         .await
     }

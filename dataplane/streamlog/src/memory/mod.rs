@@ -52,16 +52,21 @@ struct State {
 impl MemoryStore {
     /// An empty store. `run` is its run id.
     pub fn new(clock: Clock, run: Uuid) -> Self {
-        let state = State {
-            run,
-            streams: HashMap::new(),
-            live: std::collections::BTreeSet::new(),
-            leases: HashMap::new(),
-            facts: registry::Facts::default(),
-            swept: clock.now(),
-        };
+        let state = State::empty(run, clock.now());
         let (hints, _) = tokio::sync::broadcast::channel(crate::bus::BUS_CAPACITY);
         Self { shared: Arc::new(Shared { clock, state: Mutex::new(state), hints }) }
+    }
+
+    /// The store comes back empty, as another run: every stream, lease and fact is gone. For tests of
+    /// repair.
+    pub fn wipe(&self, run: Uuid) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = State::empty(run, self.shared.clock.now());
+    }
+
+    /// The store comes back as another run, with what it held. For tests of repair.
+    pub fn rename_run(&self, run: Uuid) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).run = run;
     }
 
     /// The handle of one incarnation.
@@ -84,6 +89,11 @@ impl MemoryHandle {
     pub fn cut(&self) {
         let _state = self.lock();
         self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether it was cut.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Whose handle it is.
@@ -119,6 +129,17 @@ impl MemoryHandle {
 }
 
 impl State {
+    fn empty(run: Uuid, now: Instant) -> Self {
+        Self {
+            run,
+            streams: HashMap::new(),
+            live: std::collections::BTreeSet::new(),
+            leases: HashMap::new(),
+            facts: registry::Facts::default(),
+            swept: now,
+        }
+    }
+
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) < SWEEP_EVERY {
             return;
@@ -132,5 +153,71 @@ impl State {
             age < KEEP_META
         });
         self.facts.sweep(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Ids;
+    use crate::conformance::{Writer, owner};
+    use crate::directory::{Directory, Keep, NodeStats};
+    use crate::error::LogError;
+    use crate::log::{Cut, StreamLog};
+    use protocol::server_frame::ResetReason;
+    use protocol::{Epoch, Index};
+
+    fn handles(handle: &MemoryHandle) -> crate::conformance::Handles {
+        let shared = Arc::new(handle.clone());
+        crate::conformance::Handles {
+            owner: handle.owner().clone(),
+            log: shared.clone(),
+            directory: shared.clone(),
+            registry: shared.clone(),
+            bus: shared,
+        }
+    }
+
+    fn store() -> (MemoryStore, Ids) {
+        let clock = Clock::system();
+        let ids = Ids::random(clock.clone());
+        (MemoryStore::new(clock, ids.uuid()), ids)
+    }
+
+    #[tokio::test]
+    async fn a_wiped_store_is_empty_and_another_run() {
+        let (store, ids) = store();
+        let a = store.handle(owner(&ids, "a"));
+        let mut writer = Writer::open(&handles(&a)).await;
+        writer.append(2).await.unwrap();
+        let whole = writer.restore(&handles(&a)).await;
+        let run = async || a.renew(a.owner(), KEEP_TEXT, &NodeStats::default()).await.unwrap().run;
+        let before = run().await;
+        let (_, mut watch) = a.attach(writer.stream, Index(2), 1).await.unwrap();
+        store.wipe(ids.uuid());
+        assert_ne!(run().await, before);
+        watch.changed().await.unwrap_err();
+        assert_eq!(writer.append(1).await, Err(LogError::Gap { tail: Index::ZERO }));
+        a.restore(&whole, a.owner()).await.unwrap();
+        writer.append(1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_claim_in_another_run_notes_a_cut() {
+        let (store, ids) = store();
+        let (a, b) = (store.handle(owner(&ids, "a")), store.handle(owner(&ids, "b")));
+        let mut writer = Writer::open(&handles(&a)).await;
+        writer.append(3).await.unwrap();
+        store.rename_run(ids.uuid());
+        let mut taken = writer.taken_by(&handles(&b), Keep::Tail).await.unwrap();
+        let cut = |epoch, keep, reason| Cut { epoch: Epoch(epoch), keep: Index(keep), reason };
+        let lost = cut(2, 3, ResetReason::RolledBack);
+        assert_eq!(*taken.seen_by(&handles(&a)).await.head.cuts, [lost]);
+        taken.append(1).await.unwrap();
+        let third = taken.taken_by(&handles(&a), Keep::Tail).await.unwrap();
+        assert_eq!(*third.seen_by(&handles(&a)).await.head.cuts, [lost], "once for each run");
+        let fourth = third.taken_by(&handles(&b), Keep::Nothing).await.unwrap();
+        let cuts = fourth.seen_by(&handles(&a)).await.head.cuts;
+        assert_eq!(*cuts, [cut(4, 0, ResetReason::Restarted)]);
     }
 }

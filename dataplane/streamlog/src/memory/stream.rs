@@ -3,7 +3,7 @@
 use crate::batch::{self, Batch};
 use crate::bell::Bell;
 use crate::bugs::{self, Bug};
-use crate::directory::{Claim, Keep};
+use crate::directory::{Claim, Keep, Restore};
 use crate::error::LogError;
 use crate::log::{Appended, Cut, Head, Opening, Owner, Page, TailWatch, TakenOver};
 use protocol::server_frame::ResetReason;
@@ -11,6 +11,7 @@ use protocol::{ChunkType, Digest, Epoch, Index, Seal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 pub(super) struct Stored {
     pub(super) opening: Arc<Opening>,
@@ -18,6 +19,8 @@ pub(super) struct Stored {
     pub(super) hand_over: Option<Instant>,
     pub(super) barren: u32,
     pub(super) used_tools: bool,
+    /// Run of the store in which it was opened, claimed or restored last.
+    run: Uuid,
     head: Head,
     batches: Vec<Arc<Batch>>,
     sealed_at: Option<Instant>,
@@ -25,13 +28,14 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn new(opening: Arc<Opening>, owner: Owner) -> Self {
+    pub(super) fn new(opening: Arc<Opening>, owner: Owner, run: Uuid) -> Self {
         Self {
             opening,
             owner,
             hand_over: None,
             barren: 0,
             used_tools: false,
+            run,
             head: Head::opened(Epoch::FIRST),
             batches: Vec::new(),
             sealed_at: None,
@@ -115,7 +119,7 @@ impl Stored {
         Ok(())
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim, by: &Owner) -> Result<(), LogError> {
+    pub(super) fn claim(&mut self, claim: &Claim, by: &Owner, run: Uuid) -> Result<(), LogError> {
         let repeated = self.head.epoch == claim.expected.next() && self.owner == *by;
         if self.head.seal.is_some() {
             return Err(LogError::Sealed);
@@ -128,8 +132,12 @@ impl Stored {
             self.owner = by.clone();
             self.hand_over = None;
             self.barren += 1;
-            if claim.keep == Keep::Nothing {
+            let lost = std::mem::replace(&mut self.run, run) != run;
+            if claim.keep == Keep::Nothing && self.head.tail > Index::ZERO {
                 self.restart();
+            } else if lost {
+                // Nobody knows what else the other run held: cursors beyond the tail are void.
+                self.cut(self.head.tail, ResetReason::RolledBack);
             }
             self.head.taken_over = Some(TakenOver { from: self.head.tail, mode: claim.mode });
             self.bell.ring();
@@ -137,16 +145,57 @@ impl Stored {
         Ok(())
     }
 
+    /// A pair with an equal or larger `keep` is redundant from now on.
+    fn cut(&mut self, keep: Index, reason: ResetReason) {
+        let kept = self.head.cuts.iter().copied().filter(|cut| cut.keep < keep);
+        let cut = Cut { epoch: self.head.epoch, keep, reason };
+        self.head.cuts = kept.chain([cut]).collect();
+    }
+
     fn restart(&mut self) {
-        if self.head.tail > Index::ZERO {
-            // A cut at 0 makes every earlier pair redundant.
-            let cut =
-                Cut { epoch: self.head.epoch, keep: Index::ZERO, reason: ResetReason::Restarted };
-            self.head.cuts = Arc::new([cut]);
-        }
+        self.cut(Index::ZERO, ResetReason::Restarted);
         self.batches.clear();
         self.head.tail = Index::ZERO;
         self.head.digest = Digest::EMPTY;
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        restore: &Restore,
+        owner: &Owner,
+        run: Uuid,
+        now: Instant,
+    ) -> Result<(), LogError> {
+        let (stands, epoch) = (&self.head, restore.head.epoch);
+        if stands.epoch > epoch || (stands.epoch == epoch && self.owner != *owner) {
+            return Err(LogError::Fenced { epoch: stands.epoch });
+        }
+        if stands.seal.is_some() && stands.seal != restore.head.seal {
+            return Err(LogError::Sealed);
+        }
+        let prefix = stands.tail <= restore.head.tail
+            && restore.digest_before(stands.tail) == Some(stands.digest);
+        if stands.epoch == epoch && !prefix {
+            return Err(LogError::Gap { tail: stands.tail });
+        }
+        if stands.epoch < epoch {
+            self.hand_over = None;
+        }
+        self.write_back(restore, owner, run, now);
+        Ok(())
+    }
+
+    /// Replaces what is stored, marks excepted.
+    pub(super) fn write_back(&mut self, restore: &Restore, owner: &Owner, run: Uuid, now: Instant) {
+        let cancel = self.head.cancel || restore.head.cancel;
+        self.head = Head { first: restore.first(), cancel, ..restore.head.clone() };
+        self.batches.clone_from(&restore.batches);
+        self.owner = owner.clone();
+        self.opening = restore.opening.clone();
+        (self.barren, self.used_tools) = (restore.barren, restore.used_tools);
+        self.run = run;
+        self.sealed_at = restore.head.seal.is_some().then(|| self.sealed_at.unwrap_or(now));
+        self.bell.ring();
     }
 
     pub(super) fn cancel(&mut self) -> Result<(), LogError> {

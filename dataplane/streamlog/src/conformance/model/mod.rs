@@ -17,17 +17,18 @@ use crate::cursor::Cursor;
 use crate::directory::{Directory, Mark};
 use crate::follower::{Event, FollowError, follow};
 use crate::lease::Lease;
-use crate::log::{Opening, StreamLog};
+use crate::log::{Opening, Owner, StreamLog};
 use crate::memory::MemoryStore;
 use jiff::Timestamp;
 use node::Node;
-use oracle::{Checked, Oracle};
+use oracle::{Checked, Engine, Far, Oracle};
 use protocol::{Index, UserId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use reader::Reader;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -45,7 +46,10 @@ pub struct World {
     pub target: Index,
     pub clock: Clock,
     ids: Ids,
-    store: MemoryStore,
+    store: Box<dyn Store>,
+    far: Option<Arc<Far>>,
+    /// Everything but the follower's own times happens so much faster.
+    pace: u32,
     oracle: Arc<Mutex<Oracle>>,
     nodes: Mutex<Vec<Arc<Node>>>,
     calm: Mutex<Option<Instant>>,
@@ -53,14 +57,49 @@ pub struct World {
     trace: Trace,
 }
 
+/// What a run is played on.
+pub trait Store: Send + Sync + 'static {
+    /// The way of one incarnation to the store.
+    fn engine(&self, owner: Owner) -> Arc<dyn Engine>;
+}
+
+impl Store for MemoryStore {
+    fn engine(&self, owner: Owner) -> Arc<dyn Engine> {
+        Arc::new(self.handle(owner))
+    }
+}
+
 impl World {
-    fn new(rng: &mut SmallRng, trace: Trace) -> Self {
+    fn near(rng: &mut SmallRng, trace: Trace) -> Self {
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
         let ids = Ids::seeded(clock.clone(), rng.random());
+        let store = MemoryStore::new(clock.clone(), ids.uuid());
+        Self::new(rng, trace, clock, ids, Box::new(store))
+    }
+
+    /// On a store that is another process: in real time, and faster.
+    fn far(rng: &mut SmallRng, trace: Trace, store: Box<dyn Store>, pace: u32) -> Self {
+        let clock = Clock::system();
+        // Names that no other run on the same store has.
+        let ids = Ids::random(clock.clone());
+        let far = Far { turn: Semaphore::new(1), calls: Mutex::default() };
+        let far = Some(Arc::new(far));
+        Self { far, pace, ..Self::new(rng, trace, clock, ids, store) }
+    }
+
+    fn new(
+        rng: &mut SmallRng,
+        trace: Trace,
+        clock: Clock,
+        ids: Ids,
+        store: Box<dyn Store>,
+    ) -> Self {
         Self {
             opening: opening_of(&ids),
             target: Index(rng.random_range(1..120)),
-            store: MemoryStore::new(clock.clone(), ids.uuid()),
+            store,
+            far: None,
+            pace: 1,
             ids,
             oracle: Arc::default(),
             nodes: Mutex::default(),
@@ -69,6 +108,11 @@ impl World {
             trace,
             clock,
         }
+    }
+
+    /// A time of the plan as it is in this run.
+    pub fn short(&self, time: Duration) -> Duration {
+        time / self.pace
     }
 
     /// The oracle, between calls.
@@ -124,13 +168,31 @@ pub type Trace = Arc<Mutex<Vec<String>>>;
 /// Where anything is not as it must be.
 pub async fn run(seed: u64, trace: Trace) {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let world = Arc::new(World::new(&mut rng, trace));
+    let world = World::near(&mut rng, trace);
+    play(world, rng).await;
+}
+
+/// Runs one seed on a store that is another process, `pace` times as fast as it is written.
+///
+/// # Panics
+/// Where anything is not as it must be.
+pub async fn run_far(seed: u64, trace: Trace, store: Box<dyn Store>, pace: u32) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let world = World::far(&mut rng, trace, store, pace);
+    play(world, rng).await;
+}
+
+async fn play(world: World, rng: SmallRng) {
+    let world = Arc::new(world);
     let tasks = (0..NODES).map(|_| JoinSet::new()).collect();
     let mut run = Run { world, rng, tasks, readers: JoinSet::new() };
     run.begin().await;
     run.misfortunes().await;
     run.calm();
     run.end().await;
+    if let Some(far) = &run.world.far {
+        far.calls.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
 }
 
 impl Run {
@@ -154,8 +216,12 @@ impl Run {
     /// A new incarnation of a node.
     fn start(&mut self, at: usize) {
         let world = &self.world;
-        let handle = world.store.handle(owner(&world.ids, &format!("n{at}")));
-        let engine = Checked { inner: handle, oracle: world.oracle.clone() };
+        let inner = world.store.engine(owner(&world.ids, &format!("n{at}")));
+        if let Some(background) = inner.background() {
+            self.tasks[at].spawn(background);
+        }
+        let (oracle, far) = (world.oracle.clone(), world.far.clone());
+        let engine = Checked { inner, oracle, far };
         let control = ChaosControl::seeded(self.rng.random());
         let lease = Arc::new(Lease::new(world.clock.clone()));
         let node = Arc::new(Node::new(engine, control, lease));
@@ -193,7 +259,8 @@ impl Run {
         let steps = self.rng.random_range(5..40);
         let mut readers = 0..READERS;
         for _ in 0..steps {
-            sleep(Duration::from_millis(self.rng.random_range(0..1_500))).await;
+            let time = Duration::from_millis(self.rng.random_range(0..1_500));
+            sleep(self.world.short(time)).await;
             self.surface();
             match self.rng.random_range(0..21) {
                 0..5 => {
@@ -238,8 +305,9 @@ impl Run {
 
     fn faults(&mut self) {
         let node = self.some();
-        let rng = &mut self.rng;
-        let up_to = |rng: &mut SmallRng| Duration::from_millis(rng.random_range(0..400));
+        let (world, rng) = (&self.world, &mut self.rng);
+        let up_to =
+            |rng: &mut SmallRng| world.short(Duration::from_millis(rng.random_range(0..400)));
         let faults = Faults {
             delay_call: up_to(rng),
             delay_ack: up_to(rng),
@@ -346,6 +414,12 @@ impl Run {
         let tasks = self.tasks.iter_mut().chain([&mut self.readers]);
         for tasks in tasks {
             while let Some(done) = tasks.try_join_next() {
+                resume(done);
+            }
+        }
+        if let Some(far) = &self.world.far {
+            let mut calls = far.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(done) = calls.try_join_next() {
                 resume(done);
             }
         }

@@ -65,11 +65,12 @@ pub async fn renew(world: Arc<World>, node: Arc<Node>) {
     loop {
         let sent = world.clock.now();
         let stats = NodeStats::default();
-        let renewal = node.engine.renew(&node.owner, LEASE, &stats);
-        if let Ok(Ok(_)) = tokio::time::timeout(RENEW, renewal).await {
-            node.lease.renewed(sent, LEASE);
+        let (ttl, every) = (world.short(LEASE), world.short(RENEW));
+        let renewal = node.engine.renew(&node.owner, ttl, &stats);
+        if let Ok(Ok(_)) = tokio::time::timeout(every, renewal).await {
+            node.lease.renewed(sent, ttl);
         }
-        tokio::time::sleep_until(sent + RENEW).await;
+        tokio::time::sleep_until(sent + every).await;
     }
 }
 
@@ -89,7 +90,7 @@ pub async fn open(world: Arc<World>, node: Arc<Node>, mut rng: SmallRng) {
 /// Looks for the orphaned stream and takes it over.
 pub async fn look(world: Arc<World>, node: Arc<Node>, mut rng: SmallRng) {
     loop {
-        sleep(LOOK + Duration::from_millis(rng.random_range(0..50))).await;
+        sleep(world.short(LOOK + Duration::from_millis(rng.random_range(0..50)))).await;
         if node.lease.certain().is_none() || node.busy.load(Ordering::Relaxed) {
             continue;
         }
@@ -144,7 +145,7 @@ async fn write(
     let stream = world.opening.message;
     while at.tail < world.target {
         let silent = if rng.random_bool(0.03) { 4_000 } else { 150 };
-        sleep(Duration::from_millis(rng.random_range(0..silent))).await;
+        sleep(world.short(Duration::from_millis(rng.random_range(0..silent)))).await;
         if rng.random_bool(0.1)
             && let Ok(head) = node.tiered.shared_head(stream).await
         {

@@ -2,16 +2,20 @@
 
 use crate::batch::Batch;
 use crate::directory::{
-    Claim, Claimed, Directory, Keep, Mark, NodeRecord, NodeStats, Orphan, Renewal,
+    Claim, Claimed, Directory, Keep, Mark, NodeRecord, NodeStats, Orphan, Renewal, Restore,
 };
 use crate::error::LogError;
 use crate::log::{Appended, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch};
-use crate::memory::MemoryHandle;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use protocol::{Chunk, Digest, Epoch, Incarnation, Index, MessageId, Seal};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Chunks and the epochs they were appended under.
@@ -133,6 +137,13 @@ impl Oracle {
         self.seal.is_none() && (self.marked || !self.owner.as_ref().is_some_and(alive))
     }
 
+    /// Whether the owner's lease ends about now, for one of two clocks.
+    fn is_blurred(&self) -> bool {
+        let owner = self.owner.as_ref().and_then(|owner| self.leases.get(&owner.incarnation));
+        let now = Instant::now();
+        owner.is_some_and(|until| *until < now + BLUR && now < *until + BLUR)
+    }
+
     fn check_head(&self, head: &Head) {
         let want =
             (self.epoch, self.tail(), digest(self.log()), &self.seal, self.first, self.cancel);
@@ -159,24 +170,110 @@ impl Oracle {
     }
 }
 
-/// The memory engine, compared with the oracle at every call.
-pub struct Checked {
-    pub inner: MemoryHandle,
-    pub oracle: Arc<Mutex<Oracle>>,
+/// One incarnation's way to the store of a run.
+pub trait Engine: Send + Sync + 'static {
+    fn log(&self) -> &dyn StreamLog;
+
+    fn directory(&self) -> &dyn Directory;
+
+    /// As SIGKILL: no later call is applied.
+    fn cut(&self);
+
+    fn is_cut(&self) -> bool;
+
+    fn owner(&self) -> &Owner;
+
+    /// What must run beside the calls, as long as the incarnation lives.
+    fn background(&self) -> Option<BoxFuture<'static, ()>>;
 }
+
+impl Engine for crate::memory::MemoryHandle {
+    fn log(&self) -> &dyn StreamLog {
+        self
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        self
+    }
+
+    fn cut(&self) {
+        Self::cut(self);
+    }
+
+    fn is_cut(&self) -> bool {
+        Self::is_cut(self)
+    }
+
+    fn owner(&self) -> &Owner {
+        Self::owner(self)
+    }
+
+    fn background(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+}
+
+/// Calls that go on although their callers are gone: a store that is far away has applied them. The
+/// permit lets one call at a time to the store, so that the oracle learns of them in their order.
+pub struct Far {
+    pub turn: Semaphore,
+    pub calls: Mutex<JoinSet<()>>,
+}
+
+/// An engine, compared with the oracle at every call.
+#[derive(Clone)]
+pub struct Checked {
+    pub inner: Arc<dyn Engine>,
+    pub oracle: Arc<Mutex<Oracle>>,
+    /// `None` where a call is applied and answered in one step.
+    pub far: Option<Arc<Far>>,
+}
+
+/// A lease that ends within this time of now may count as either: two clocks look at it.
+const BLUR: Duration = Duration::from_millis(300);
 
 impl Checked {
     fn oracle(&self) -> MutexGuard<'_, Oracle> {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One call and its comparison, as one step for everybody else.
+    async fn step<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> T {
+        let Some(far) = &self.far else { return call.await };
+        let (answer, answered) = oneshot::channel();
+        let (inner, shared) = (self.inner.clone(), far.clone());
+        let step = async move {
+            let turn = shared.turn.acquire().await.expect("never closed");
+            if inner.is_cut() {
+                drop(turn);
+                return std::future::pending().await;
+            }
+            let done = AssertUnwindSafe(call).catch_unwind().await;
+            drop(turn);
+            // The caller may be gone; a failed check must not be.
+            if let Err(Err(panic)) = answer.send(done) {
+                std::panic::resume_unwind(panic);
+            }
+        };
+        far.calls.lock().unwrap_or_else(PoisonError::into_inner).spawn(step);
+        match answered.await {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
 #[async_trait]
 impl StreamLog for Checked {
     async fn open(&self, opening: Arc<Opening>, owner: &Owner) -> Result<Opened, LogError> {
-        let opened = self.inner.open(opening.clone(), owner).await;
-        assert_eq!(opened, Ok(self.oracle().open(&opening, owner)), "open");
-        opened
+        let (me, owner) = (self.clone(), owner.clone());
+        self.step(async move {
+            let opened = me.inner.log().open(opening.clone(), &owner).await;
+            assert_eq!(opened, Ok(me.oracle().open(&opening, &owner)), "open");
+            opened
+        })
+        .await
     }
 
     async fn append(
@@ -185,9 +282,14 @@ impl StreamLog for Checked {
         owner: &Owner,
         batch: Arc<Batch>,
     ) -> Result<Appended, LogError> {
-        let done = self.inner.append(stream, owner, batch.clone()).await;
-        assert_eq!(done, self.oracle().append(owner, &batch), "append under epoch {}", batch.epoch);
-        done
+        let (me, owner) = (self.clone(), owner.clone());
+        self.step(async move {
+            let done = me.inner.log().append(stream, &owner, batch.clone()).await;
+            let want = me.oracle().append(&owner, &batch);
+            assert_eq!(done, want, "append under epoch {}", batch.epoch);
+            done
+        })
+        .await
     }
 
     async fn seal(
@@ -197,15 +299,24 @@ impl StreamLog for Checked {
         epoch: Epoch,
         seal: Arc<Seal>,
     ) -> Result<(), LogError> {
-        let done = self.inner.seal(stream, owner, epoch, seal.clone()).await;
-        assert_eq!(done, self.oracle().seal(owner, epoch, &seal), "seal under epoch {epoch}");
-        done
+        let (me, owner) = (self.clone(), owner.clone());
+        self.step(async move {
+            let done = me.inner.log().seal(stream, &owner, epoch, seal.clone()).await;
+            let want = me.oracle().seal(&owner, epoch, &seal);
+            assert_eq!(done, want, "seal under epoch {epoch}");
+            done
+        })
+        .await
     }
 
     async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError> {
-        let page = self.inner.read(stream, from, limit).await?;
-        self.oracle().check_page(&page);
-        Ok(page)
+        let me = self.clone();
+        self.step(async move {
+            let page = me.inner.log().read(stream, from, limit).await?;
+            me.oracle().check_page(&page);
+            Ok(page)
+        })
+        .await
     }
 
     async fn attach(
@@ -214,19 +325,27 @@ impl StreamLog for Checked {
         from: Index,
         limit: usize,
     ) -> Result<(Page, TailWatch), LogError> {
-        let (page, watch) = self.inner.attach(stream, from, limit).await?;
-        self.oracle().check_page(&page);
-        Ok((page, watch))
+        let me = self.clone();
+        self.step(async move {
+            let (page, watch) = me.inner.log().attach(stream, from, limit).await?;
+            me.oracle().check_page(&page);
+            Ok((page, watch))
+        })
+        .await
     }
 
     async fn trim(&self, stream: MessageId, before: Index) -> Result<(), LogError> {
-        self.inner.trim(stream, before).await?;
-        self.oracle().trim(before);
-        Ok(())
+        let me = self.clone();
+        self.step(async move {
+            me.inner.log().trim(stream, before).await?;
+            me.oracle().trim(before);
+            Ok(())
+        })
+        .await
     }
 
     fn guarantees(&self) -> Guarantees {
-        self.inner.guarantees()
+        self.inner.log().guarantees()
     }
 }
 
@@ -238,50 +357,88 @@ impl Directory for Checked {
         ttl: Duration,
         stats: &NodeStats,
     ) -> Result<Renewal, LogError> {
-        let renewal = self.inner.renew(owner, ttl, stats).await?;
-        self.oracle().leases.insert(owner.incarnation, Instant::now() + ttl);
-        Ok(renewal)
+        let (me, owner, stats) = (self.clone(), owner.clone(), stats.clone());
+        self.step(async move {
+            let renewal = me.inner.directory().renew(&owner, ttl, &stats).await?;
+            me.oracle().leases.insert(owner.incarnation, Instant::now() + ttl);
+            Ok(renewal)
+        })
+        .await
     }
 
     async fn release(&self, owner: &Owner) -> Result<(), LogError> {
-        self.inner.release(owner).await?;
-        self.oracle().leases.remove(&owner.incarnation);
-        Ok(())
+        let (me, owner) = (self.clone(), owner.clone());
+        self.step(async move {
+            me.inner.directory().release(&owner).await?;
+            me.oracle().leases.remove(&owner.incarnation);
+            Ok(())
+        })
+        .await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LogError> {
-        self.inner.nodes().await
+        self.inner.directory().nodes().await
     }
 
     async fn claim(&self, claim: &Claim, by: &Owner) -> Result<Claimed, LogError> {
-        let claimed = self.inner.claim(claim, by).await;
-        let mut oracle = self.oracle();
-        let want = oracle.claim(claim, by);
-        assert_eq!(claimed.as_ref().map(|_| ()), want.as_ref().copied(), "claim");
-        if let Ok(claimed) = &claimed {
-            oracle.check_head(&claimed.head);
-        }
-        claimed
+        let (me, claim, by) = (self.clone(), claim.clone(), by.clone());
+        self.step(async move {
+            let claimed = me.inner.directory().claim(&claim, &by).await;
+            let mut oracle = me.oracle();
+            let want = oracle.claim(&claim, &by);
+            assert_eq!(claimed.as_ref().map(|_| ()), want.as_ref().copied(), "claim");
+            if let Ok(claimed) = &claimed {
+                oracle.check_head(&claimed.head);
+            }
+            claimed
+        })
+        .await
     }
 
     async fn mark(&self, stream: MessageId, mark: Mark) -> Result<(), LogError> {
-        let done = self.inner.mark(stream, mark).await;
-        let mut oracle = self.oracle();
-        assert_eq!(done.is_ok(), oracle.seal.is_none(), "{mark:?}");
-        match mark {
-            Mark::Cancel => oracle.cancel |= done.is_ok(),
-            Mark::HandOver => oracle.marked |= done.is_ok(),
-        }
-        done
+        let me = self.clone();
+        self.step(async move {
+            let done = me.inner.directory().mark(stream, mark).await;
+            let mut oracle = me.oracle();
+            assert_eq!(done.is_ok(), oracle.seal.is_none(), "{mark:?}");
+            match mark {
+                Mark::Cancel => oracle.cancel |= done.is_ok(),
+                Mark::HandOver => oracle.marked |= done.is_ok(),
+            }
+            done
+        })
+        .await
     }
 
     async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError> {
-        let orphans = self.inner.orphans(limit).await?;
-        let oracle = self.oracle();
-        assert_eq!(!orphans.is_empty(), oracle.orphaned(), "orphaned");
-        for orphan in &orphans {
-            assert_eq!((orphan.epoch, Some(&orphan.owner)), (oracle.epoch, oracle.owner.as_ref()));
-        }
-        Ok(orphans)
+        let me = self.clone();
+        self.step(async move {
+            let orphans = me.inner.directory().orphans(limit).await?;
+            let oracle = me.oracle();
+            if me.far.is_none() || !oracle.is_blurred() {
+                assert_eq!(!orphans.is_empty(), oracle.orphaned(), "orphaned");
+            }
+            for orphan in &orphans {
+                let want = (oracle.epoch, oracle.owner.as_ref());
+                assert_eq!((orphan.epoch, Some(&orphan.owner)), want);
+            }
+            Ok(orphans)
+        })
+        .await
+    }
+
+    async fn restore(&self, restore: &Restore, owner: &Owner) -> Result<(), LogError> {
+        let (me, restore, owner) = (self.clone(), restore.clone(), owner.clone());
+        self.step(async move {
+            // The store of a run loses nothing: an owner that repairs it changes nothing.
+            let done = me.inner.directory().restore(&restore, &owner).await;
+            let oracle = me.oracle();
+            if done.is_ok() {
+                let want = (oracle.epoch, oracle.owner.as_ref(), oracle.tail());
+                assert_eq!((restore.head.epoch, Some(&owner), restore.head.tail), want);
+            }
+            done
+        })
+        .await
     }
 }

@@ -91,7 +91,8 @@ impl Reader {
         let mut told = Told::default();
         loop {
             if !world.is_calm() && self.rng.random_bool(0.1) {
-                sleep(Duration::from_millis(self.rng.random_range(0..3_000))).await;
+                let slow = Duration::from_millis(self.rng.random_range(0..3_000));
+                sleep(world.short(slow)).await;
             }
             match self.next(world, node, &mut follower).await {
                 None => return End::Again,
@@ -120,7 +121,7 @@ impl Reader {
         follower: &mut Follower,
     ) -> Option<Result<Event, FollowError>> {
         loop {
-            let patience = Duration::from_millis(self.rng.random_range(5..2_500));
+            let patience = world.short(Duration::from_millis(self.rng.random_range(5..2_500)));
             if let Ok(event) = timeout(patience, follower.next()).await {
                 return Some(event.expect("an end is told"));
             }
