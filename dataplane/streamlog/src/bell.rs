@@ -32,6 +32,11 @@ impl Bell {
         self.shared.notify.notify_waiters();
     }
 
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Hears every ring after this call; several in a row may be heard as one.
     pub fn listen(&self) -> Listener {
         let heard = self.shared.rung.load(Ordering::Acquire);

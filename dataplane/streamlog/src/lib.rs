@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  write arc   stream task ─▶ append ─▶ ┌───────────┐
-//!                                       │ StreamLog │  memory (reference engine), tiered over it
+//!                                       │ StreamLog │  memory (reference engine), redis; tiered over either
 //!  read arc    session ◀─ Follower ◀──  └───────────┘
 //! ```
 //! First delivery, reconnect, second device and hand-over are all [`follow`]. Engines give reads and
 //! wake-ups; gapless following is written once, in [`follower`]. Reading order: [`batch`] → [`bell`] →
-//! [`log`] → [`directory`] → [`registry`] → [`bus`] → [`follower`] → [`memory`] → [`tiered`].
+//! [`log`] → [`directory`] → [`registry`] → [`bus`] → [`follower`] → [`memory`] → [`tiered`] →
+//! [`redis`](crate::redis).
 
 pub mod batch;
 pub mod bell;
@@ -25,9 +26,11 @@ pub mod follower;
 pub mod lease;
 pub mod log;
 pub mod memory;
+pub mod redis;
 pub mod registry;
 pub mod tiered;
 
+pub use crate::redis::{BadRedisConfig, RedisConfig, RedisEngine, RedisStats};
 pub use batch::{Batch, Slice};
 pub use bugs::Bug;
 pub use bus::{Bus, BusEvent, Target};
@@ -35,7 +38,9 @@ pub use bus::{Bus, BusEvent, Target};
 pub use chaos::{Chaos, ChaosControl, Faults};
 pub use clock::{Clock, Ids};
 pub use cursor::Cursor;
-pub use directory::{Claim, Claimed, Directory, Keep, Mark, NodeRecord, Orphan, OrphanCause};
+pub use directory::{
+    Claim, Claimed, Directory, Keep, Mark, NodeRecord, Orphan, OrphanCause, Restore,
+};
 pub use error::LogError;
 pub use follower::{Event, FollowError, Follower, follow};
 pub use lease::Lease;

@@ -1,0 +1,77 @@
+//! What an append costs Redis, as a ratio to the cheapest thing that keeps the same bytes.
+
+use super::super::RedisEngine;
+use super::{Stage, handles};
+use crate::conformance::Writer;
+use crate::log::StreamLog;
+use crate::redis::server::RedisServer;
+use futures_util::future::join_all;
+use protocol::Index;
+
+const STREAMS: usize = 100;
+const ROUNDS: usize = 40;
+/// A script costs several bare commands; a mistake in it costs ten times as much.
+const AT_MOST: f64 = 12.0;
+
+/// Microseconds of processor time that the server has used.
+fn used(server: &RedisServer) -> f64 {
+    let info = server.command("INFO cpu").unwrap();
+    let read = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    (read("used_cpu_user:") + read("used_cpu_sys:")) * 1e6
+}
+
+async fn appended(engine: &RedisEngine, writers: &mut [Writer]) {
+    for _ in 0..ROUNDS {
+        for done in join_all(writers.iter_mut().map(|writer| writer.append(4))).await {
+            done.unwrap();
+        }
+    }
+    assert!(engine.stats().pipelines < engine.stats().calls / 10);
+}
+
+async fn bare(engine: &RedisEngine, bytes: usize) {
+    let value = vec![7_u8; bytes];
+    for _ in 0..ROUNDS {
+        let mut pipeline = redis::Pipeline::with_capacity(STREAMS);
+        for at in 0..STREAMS {
+            pipeline.cmd("APPEND").arg(format!("{}bare:{at}", engine.inner.shore.config.prefix));
+            pipeline.arg(&value);
+        }
+        engine.inner.writes.send(&pipeline).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_append_costs_a_few_bare_commands() {
+    let server = RedisServer::start().unwrap();
+    let stage = Stage::on(&server);
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    let own = handles(&a);
+    let mut writers = join_all((0..STREAMS).map(|_| Writer::open(&own))).await;
+    let calls = (STREAMS * ROUNDS) as f64;
+    let mut spent = Vec::new();
+    let mut last = used(&server);
+    let mut lap = |server: &RedisServer| {
+        let now = used(server);
+        spent.push((now - last) / calls);
+        last = now;
+    };
+    bare(&a, 60).await;
+    lap(&server);
+    appended(&a, &mut writers).await;
+    lap(&server);
+    let mut watches = Vec::new();
+    for writer in &writers {
+        watches.push(b.attach(writer.stream, Index(0), 1).await.unwrap());
+    }
+    lap(&server);
+    appended(&a, &mut writers).await;
+    lap(&server);
+    let [bare, append, _, followed] = spent[..] else { panic!("{spent:?}") };
+    println!("µs of Redis: APPEND {bare:.1}, append {append:.1}, with a follower {followed:.1}");
+    assert!(append < bare * AT_MOST, "{append:.1} µs an append, {bare:.1} µs an APPEND");
+    assert!(followed < bare * AT_MOST * 2.0, "{followed:.1} µs with a follower");
+}
