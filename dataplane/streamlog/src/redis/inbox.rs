@@ -6,6 +6,7 @@ use super::head::{Hot, LENGTH};
 use super::link::AWAY;
 use super::reply;
 use super::stats::add;
+use super::told;
 use crate::error::LogError;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
@@ -94,9 +95,10 @@ fn heard(inner: &Weak<Inner>, push: PushInfo) -> Option<()> {
     let payload = reply::bytes(data.next()?)?;
     if channel.starts_with(&inner.keys.inboxes()) {
         add(&inner.shore.counters.hints, 1);
-        let (head, hot) = payload.split_at_checked(payload.len().checked_sub(LENGTH)?)?;
-        let stream = inner.keys.stream_of(std::str::from_utf8(head).ok()?)?;
-        inner.kept.heard(stream, Hot::parse(hot)?);
+        let (name, rest) = payload.split_at_checked(inner.keys.head_length())?;
+        let (hot, record) = rest.split_at_checked(LENGTH)?;
+        let stream = inner.keys.stream_of(std::str::from_utf8(name).ok()?)?;
+        inner.kept.heard(stream, Hot::parse(hot)?, told::unpacked(record));
     } else {
         // Nobody listening is no failure: hints may be lost.
         let _ = inner.hints.send(serde_json::from_slice(&payload).ok()?);

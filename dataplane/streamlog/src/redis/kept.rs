@@ -3,9 +3,11 @@
 
 use super::head::{Cold, Hot};
 use super::meta::{Meta, State};
+use super::told::Told;
+use crate::batch::Batch;
 use crate::bell::{Bell, Listener};
 use crate::clock::Clock;
-use crate::log::Opening;
+use crate::log::{Opening, Page};
 use protocol::{Index, MessageId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,7 @@ struct Entry {
     known: Option<Hot>,
     cold: Option<Known>,
     places: VecDeque<Place>,
+    told: Told,
     bell: Bell,
     /// Attaches on their way: they will listen to what is told meanwhile.
     attaching: usize,
@@ -73,6 +76,7 @@ impl Entry {
             known: None,
             cold: None,
             places: VecDeque::new(),
+            told: Told::default(),
             bell: Bell::default(),
             attaching: 0,
             own: None,
@@ -82,6 +86,15 @@ impl Entry {
 
     fn is_followed(&self) -> bool {
         self.attaching > 0 || self.bell.is_heard()
+    }
+
+    fn remember(&mut self, place: Place) {
+        if self.places.back() != Some(&place) {
+            self.places.push_back(place);
+            if self.places.len() > PLACES {
+                self.places.pop_front();
+            }
+        }
     }
 
     /// `true` where it was news.
@@ -149,10 +162,15 @@ impl Kept {
         Attaching { kept: self, stream }
     }
 
-    /// A hint arrived.
-    pub(super) fn heard(&self, stream: MessageId, hot: Hot) {
+    /// A hint arrived, perhaps with the batch that it is about.
+    pub(super) fn heard(&self, stream: MessageId, hot: Hot, batch: Option<Arc<Batch>>) {
         let mut memory = self.lock();
         let followed = memory.streams.get_mut(&stream).is_some_and(|entry| {
+            if let Some(batch) = batch {
+                entry.told.push(&hot, batch);
+                let offset = hot.size as usize;
+                entry.remember(Place { life: hot.life, index: hot.tail, offset });
+            }
             entry.learn(hot);
             entry.is_followed()
         });
@@ -212,14 +230,22 @@ impl Kept {
     }
 
     pub(super) fn remember(&self, stream: MessageId, place: Place) {
-        if let Some(entry) = self.lock().streams.get_mut(&stream)
-            && entry.places.back() != Some(&place)
-        {
-            entry.places.push_back(place);
-            if entry.places.len() > PLACES {
-                entry.places.pop_front();
-            }
+        if let Some(entry) = self.lock().streams.get_mut(&stream) {
+            entry.remember(place);
         }
+    }
+
+    /// A page that hints brought: what was true when the last of them was sent, and only where that
+    /// is news for a reader at `from`. Whoever wants to know what is true now asks from the tail on.
+    pub(super) fn told(&self, stream: MessageId, from: Index, limit: usize) -> Option<Page> {
+        let memory = self.lock();
+        let entry = memory.streams.get(&stream).filter(|entry| entry.is_followed())?;
+        let hot = entry.known?;
+        let known = entry.cold.as_ref().filter(|known| known.cold == hot.cold())?;
+        let (before, batches) = entry.told.page(&hot, from, limit)?;
+        let (meta, opening) = (known.meta.clone(), known.opening.clone());
+        let state = State { hot, meta, opening: opening.clone(), used_tools: false, now: 0 };
+        Some(Page { opening, head: state.head(true), from, before: Some(before), batches })
     }
 
     /// The head that this node's own last write left.
@@ -304,13 +330,13 @@ mod tests {
     async fn a_listener_hears_what_came_after_its_read_and_nothing_before() {
         let (kept, stream) = (Kept::new(Clock::system()), MessageId(Uuid::from_u128(2)));
         let mut first = kept.attaching(stream).listen(&hot(3));
-        kept.heard(stream, hot(3));
-        kept.heard(stream, hot(2));
+        kept.heard(stream, hot(3), None);
+        kept.heard(stream, hot(2), None);
         assert!(silent(&mut first).await, "no news");
-        kept.heard(stream, hot(4));
+        kept.heard(stream, hot(4), None);
         first.rung().await.unwrap();
         let attaching = kept.attaching(stream);
-        kept.heard(stream, hot(6));
+        kept.heard(stream, hot(6), None);
         first.rung().await.unwrap();
         attaching.listen(&hot(5)).rung().await.expect("told while its page was on its way");
         assert!(kept.tidy().is_empty());
@@ -323,7 +349,7 @@ mod tests {
         assert_eq!(kept.followed(), [stream]);
         drop(listener);
         assert_eq!(kept.followed(), []);
-        kept.heard(stream, hot(4));
+        kept.heard(stream, hot(4), None);
         assert_eq!(kept.tidy(), [stream]);
         assert_eq!(kept.tidy(), []);
         tokio::time::sleep(FORGET_AFTER).await;

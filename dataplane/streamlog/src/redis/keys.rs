@@ -21,6 +21,11 @@ impl Keys {
         [key("head"), key("text"), key("meta")]
     }
 
+    /// Bytes of the name of every head.
+    pub(super) fn head_length(&self) -> usize {
+        self.prefix.len() + "head:{}".len() + uuid::fmt::Hyphenated::LENGTH
+    }
+
     /// The stream whose head has this name.
     pub(super) fn stream_of(&self, head: &str) -> Option<MessageId> {
         let name = head.strip_prefix(&self.prefix)?.strip_prefix("head:{")?;
@@ -108,6 +113,7 @@ mod tests {
         let [head, text, meta] = keys.stream(stream);
         assert_eq!(head, "cc:head:{00000000-0000-0000-0000-000000000007}");
         assert_eq!(keys.stream_of(&head), Some(stream));
+        assert_eq!(keys.head_length(), head.len());
         for other in [text, meta, "head:{}".to_owned(), "cc:head:{7".to_owned()] {
             assert_eq!(keys.stream_of(&other), None);
         }

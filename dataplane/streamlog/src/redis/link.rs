@@ -145,11 +145,18 @@ impl Link {
 
     /// The run of the store at the other end.
     pub(super) async fn run(&self) -> Result<Uuid, LogError> {
+        // Known without asking: no probe of the breaker is spent on it.
+        if let Place::Here(connected) = &*self.lock() {
+            return Ok(connected.run);
+        }
         if !self.shore.breaker.admits() {
             return Err(AWAY);
         }
         match self.connected().await {
-            Ok(connected) => Ok(connected.run),
+            Ok(connected) => {
+                self.shore.breaker.succeeded();
+                Ok(connected.run)
+            }
             Err(error) => {
                 self.failed();
                 Err(error)

@@ -32,6 +32,7 @@ mod stats;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod told;
 mod writing;
 
 pub use stats::RedisStats;
@@ -74,6 +75,8 @@ pub struct RedisConfig {
     pub url: String,
     /// What every key and channel begins with.
     pub prefix: String,
+    /// Batches up to so many bytes travel with the hint about them; 0: none does.
+    pub text_in_hints: usize,
     /// Bound on making a connection.
     pub connect_timeout: Duration,
     /// Bound on one answer; after it the outcome of a call is unknown.
@@ -85,6 +88,7 @@ impl Default for RedisConfig {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
             prefix: "cc:".to_owned(),
+            text_in_hints: 4 * 1024,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
         }
@@ -137,7 +141,7 @@ impl RedisEngine {
         let tcp = tcp.set_user_timeout(DEAD_PEER);
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let client = redis::Client::open(info).map_err(bad)?;
-        let keys = Keys::new(config.prefix.clone());
+        let (keys, told_up_to) = (Keys::new(config.prefix.clone()), config.text_in_hints);
         let (scripts, counters) = (Scripts::new(), Arc::<Counters>::default());
         let breaker = Arc::new(Breaker::new(clock.clone()));
         let shore = Shore { client, config, scripts: scripts.clone(), breaker, counters };
@@ -146,7 +150,7 @@ impl RedisEngine {
         let counters = shore.counters.clone();
         let node = owner.incarnation;
         let reading = Reading::new(reads.clone(), scripts.clone(), keys.clone(), node, counters);
-        let writing = Writing::new(writes.clone(), scripts.clone(), keys.clone());
+        let writing = Writing::new(writes.clone(), scripts.clone(), keys.clone(), told_up_to);
         let kept = Arc::new(Kept::new(clock.clone()));
         let (hints, _) = broadcast::channel(BUS_CAPACITY);
         let (lives, leaving) = (AtomicU64::new(0), Mutex::default());

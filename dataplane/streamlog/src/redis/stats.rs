@@ -29,6 +29,8 @@ pub struct RedisStats {
     pub sweeps: u64,
     /// Streams whose change a sweep found, not a hint.
     pub backfills: u64,
+    /// Reads answered with text that came with hints.
+    pub told_reads: u64,
     /// Reads that shared the answer of another one.
     pub shared_reads: u64,
     /// Streams remembered here, followed or owned.
@@ -48,6 +50,7 @@ pub(super) struct Counters {
     pub(super) sweeps: AtomicU64,
     pub(super) backfills: AtomicU64,
     pub(super) shared_reads: AtomicU64,
+    pub(super) told_reads: AtomicU64,
 }
 
 pub(super) fn add(counter: &AtomicU64, n: usize) {
@@ -69,6 +72,7 @@ impl Counters {
             sweeps: get(&self.sweeps),
             backfills: get(&self.backfills),
             shared_reads: get(&self.shared_reads),
+            told_reads: get(&self.told_reads),
             ..RedisStats::default()
         }
     }

@@ -50,11 +50,12 @@ struct Parts {
     link: Arc<Link>,
     scripts: Scripts,
     keys: Keys,
+    text_in_hints: usize,
 }
 
 impl Writing {
-    pub(super) fn new(link: Arc<Link>, scripts: Scripts, keys: Keys) -> Self {
-        let parts = Arc::new(Parts { link, scripts, keys });
+    pub(super) fn new(link: Arc<Link>, scripts: Scripts, keys: Keys, text_in_hints: usize) -> Self {
+        let parts = Arc::new(Parts { link, scripts, keys, text_in_hints });
         Self { parts, appends: Gather::new(MOST_APPENDS) }
     }
 
@@ -128,6 +129,7 @@ impl Parts {
         let mut cmd = self.scripts.call(Name::Append, &self.keys.stream(record.stream));
         cmd.arg(&record.expected.bytes()[..]).arg(&record.next.bytes()[..]);
         cmd.arg(&record.bytes[..]).arg(record.next.size).arg(self.keys.inboxes());
+        cmd.arg(self.text_in_hints);
         if record.refresh || record.index.is_some() || record.tools {
             let seconds =
                 if record.refresh { KEEP_LIVE.as_secs().to_string() } else { String::new() };

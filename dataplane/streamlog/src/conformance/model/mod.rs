@@ -61,6 +61,11 @@ pub struct World {
 pub trait Store: Send + Sync + 'static {
     /// The way of one incarnation to the store.
     fn engine(&self, owner: Owner) -> Arc<dyn Engine>;
+
+    /// Whether a read gives what is true at that moment. If not, only one from the tail on does.
+    fn is_exact(&self) -> bool {
+        true
+    }
 }
 
 impl Store for MemoryStore {
@@ -82,7 +87,8 @@ impl World {
         let clock = Clock::system();
         // Names that no other run on the same store has.
         let ids = Ids::random(clock.clone());
-        let far = Far { turn: Semaphore::new(1), calls: Mutex::default() };
+        let exact = store.is_exact();
+        let far = Far { exact, turn: Semaphore::new(1), calls: Mutex::default() };
         let far = Some(Arc::new(far));
         Self { far, pace, ..Self::new(rng, trace, clock, ids, store) }
     }
@@ -210,6 +216,9 @@ impl Run {
         let first = self.world.nodes.lock().unwrap()[0].clone();
         self.tasks[0].spawn(node::open(world, first, rng));
         sleep(Duration::from_millis(10)).await;
+        while self.world.oracle().owner.is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
         self.spy();
     }
 

@@ -70,8 +70,39 @@ async fn an_append_costs_a_few_bare_commands() {
     lap(&server);
     appended(&a, &mut writers).await;
     lap(&server);
+    assert_eq!(b.stats().hints, STREAMS as u64 * ROUNDS as u64);
     let [bare, append, _, followed] = spent[..] else { panic!("{spent:?}") };
     println!("µs of Redis: APPEND {bare:.1}, append {append:.1}, with a follower {followed:.1}");
     assert!(append < bare * AT_MOST, "{append:.1} µs an append, {bare:.1} µs an APPEND");
     assert!(followed < bare * AT_MOST * 2.0, "{followed:.1} µs with a follower");
+}
+
+#[tokio::test]
+async fn a_resume_costs_about_a_ping() {
+    let server = RedisServer::start().unwrap();
+    let stage = Stage::on(&server);
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    let own = handles(&a);
+    let mut writers = join_all((0..STREAMS).map(|_| Writer::open(&own))).await;
+    for _ in 0..50 {
+        join_all(writers.iter_mut().map(|writer| writer.append(4))).await;
+    }
+    let mut laps = Vec::new();
+    for round in 0..6 {
+        let (before, start) = (used(&server), tokio::time::Instant::now());
+        for writer in &writers {
+            if round % 2 == 0 {
+                b.inner.reads.ask(redis::cmd("PING")).await.unwrap();
+            } else {
+                // A device comes back after half of the answer; the first round registers the node.
+                let (page, _watch) = b.attach(writer.stream, Index(100), 1 << 18).await.unwrap();
+                assert_eq!(crate::conformance::text(&page).len(), 100);
+            }
+        }
+        laps.push(((used(&server) - before) / STREAMS as f64, start.elapsed() / STREAMS as u32));
+    }
+    println!("PING, resume of 100 from 200, in turn: µs of Redis and time: {laps:.1?}");
+    let [ping, resume] =
+        [0, 1].map(|at| laps.iter().skip(at).step_by(2).map(|lap| lap.0).fold(f64::MAX, f64::min));
+    assert!(resume < ping * 3.0, "{resume:.1} µs of Redis a resume, {ping:.1} a PING");
 }

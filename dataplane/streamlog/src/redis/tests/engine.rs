@@ -43,7 +43,8 @@ async fn everything_works_before_the_background_runs() {
 
 #[tokio::test]
 async fn followers_woken_together_share_one_read() {
-    let stage = Stage::shared();
+    let mut stage = Stage::shared();
+    stage.config.text_in_hints = 0;
     let (a, b) = (stage.node("a").await, stage.node("b").await);
     let mut writer = Writer::open(&handles(&a)).await;
     let attach = async |_| b.attach(writer.stream, Index::ZERO, 1 << 20).await.unwrap().1;
@@ -60,6 +61,35 @@ async fn followers_woken_together_share_one_read() {
     assert_eq!(after.shared_reads - before.shared_reads, 29, "{after:?}");
     let first = &pages[0].batches[0];
     assert!(pages.iter().all(|page| std::sync::Arc::ptr_eq(&page.batches[0], first)));
+}
+
+#[tokio::test]
+async fn text_that_came_with_a_hint_is_not_read_again() {
+    let stage = Stage::shared();
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    let mut writer = Writer::open(&handles(&a)).await;
+    writer.append(2).await.unwrap();
+    let (_, mut watch) = b.attach(writer.stream, Index(2), 1 << 20).await.unwrap();
+    for round in 1..=20 {
+        let from = writer.tail;
+        let calls = b.stats().calls;
+        writer.append(3).await.unwrap();
+        timeout(SOON, watch.changed()).await.unwrap().unwrap();
+        let page = b.read(writer.stream, from, 1 << 20).await.unwrap();
+        assert_eq!((page.head.tail, page.head.digest), (writer.tail, writer.digest));
+        assert_eq!(text(&page), writer.batches.last().unwrap().chunks);
+        assert_eq!((b.stats().calls - calls, b.stats().told_reads), (0, round));
+    }
+    // What is true now is asked of the store; so is everything after any other change.
+    a.mark(writer.stream, crate::directory::Mark::Cancel).await.unwrap();
+    timeout(SOON, watch.changed()).await.unwrap().unwrap();
+    assert!(b.read(writer.stream, Index(3), 1).await.unwrap().head.cancel);
+    assert!(b.read(writer.stream, BEYOND, 1).await.unwrap().head.cancel);
+    assert_eq!(b.stats().told_reads, 20);
+    writer.append(20_000).await.unwrap();
+    timeout(SOON, watch.changed()).await.unwrap().unwrap();
+    let page = b.read(writer.stream, Index(62), 1 << 30).await.unwrap();
+    assert_eq!((text(&page).len(), b.stats().told_reads), (20_000, 20), "too much for a hint");
 }
 
 #[tokio::test]
