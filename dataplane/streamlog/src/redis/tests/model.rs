@@ -72,7 +72,7 @@ async fn failed(seed: u64) -> Option<String> {
     let patient = Duration::from_secs(60);
     // Every second one without text in its hints: then each page is compared as a whole.
     let plain = Stage::on(server()).config;
-    let text_in_hints = if seed % 2 == 0 { 0 } else { plain.text_in_hints };
+    let text_in_hints = if seed.is_multiple_of(2) { 0 } else { plain.text_in_hints };
     let config = RedisConfig { response_timeout: patient, text_in_hints, ..plain };
     let trace = Trace::default();
     let run = run_far(seed, trace.clone(), Box::new(Nodes(config)), PACE);
