@@ -2,10 +2,15 @@
 
 use std::io;
 use std::time::Duration;
+use streamlog::redis::server::RedisServer;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
 
 /// Faults that may wait.
 const FAULTS: usize = 16;
+/// What must be installed.
+const PROGRAM: &str = "redis-server";
 
 /// What can be done to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +40,25 @@ impl RedisSwitch {
     }
 }
 
-/// A running Redis and the task that holds it.
+/// A running Redis and the task that holds it. Dropping it ends Redis.
 pub(super) struct RedisTask {
     url: String,
-    faults: mpsc::Sender<Order>,
+    switch: RedisSwitch,
+    tasks: JoinSet<()>,
 }
 
 impl RedisTask {
     pub(super) async fn start() -> io::Result<Self> {
-        let (_faults, _) = mpsc::channel::<Order>(FAULTS);
-        Err(io::Error::other("not in this build"))
+        if !is_installed() {
+            let hint =
+                format!("`{PROGRAM}` is not installed; on Debian: apt-get install -y {PROGRAM}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, hint));
+        }
+        let server = spawn_blocking(RedisServer::start).await.map_err(io::Error::other)??;
+        let (faults, orders) = mpsc::channel(FAULTS);
+        let (url, mut tasks) = (server.url(), JoinSet::new());
+        tasks.spawn(hold(server, orders));
+        Ok(Self { url, switch: RedisSwitch(faults), tasks })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -52,8 +66,77 @@ impl RedisTask {
     }
 
     pub(super) fn switch(&self) -> RedisSwitch {
-        RedisSwitch(self.faults.clone())
+        self.switch.clone()
     }
 
-    pub(super) async fn end(self) {}
+    /// Ends Redis; returns when it is gone.
+    pub(super) async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+fn is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(PROGRAM).is_file())
+}
+
+/// One fault after the other; the end of a pause between them.
+async fn hold(mut server: RedisServer, mut orders: mpsc::Receiver<Order>) {
+    let mut paused_until: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            order = orders.recv() => {
+                let Some((fault, _done)) = order else { return };
+                paused_until = next_pause(fault, paused_until);
+                server = match apply(server, fault).await {
+                    Some(server) => server,
+                    None => return,
+                };
+            }
+            () = at(paused_until) => {
+                paused_until = None;
+                report("going on", server.resume());
+            }
+        }
+    }
+}
+
+/// A later end replaces an earlier one; a new process is not paused.
+fn next_pause(fault: Fault, paused_until: Option<Instant>) -> Option<Instant> {
+    match fault {
+        Fault::Restart => None,
+        Fault::Pause(time) => {
+            let end = Instant::now() + time;
+            Some(paused_until.map_or(end, |until| until.max(end)))
+        }
+        Fault::KillPubsub => paused_until,
+    }
+}
+
+/// The server's own calls block. `None`: the thread was lost, and the server with it.
+async fn apply(mut server: RedisServer, fault: Fault) -> Option<RedisServer> {
+    let applied = spawn_blocking(move || {
+        match fault {
+            Fault::Restart => report("restarting", server.restart_empty()),
+            Fault::Pause(_) => report("pausing", server.pause()),
+            Fault::KillPubsub => {
+                report("killing subscribers", server.command("CLIENT KILL TYPE pubsub").map(drop));
+            }
+        }
+        server
+    });
+    applied.await.ok()
+}
+
+fn report(what: &str, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{what} Redis failed");
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

@@ -2,16 +2,20 @@
 
 use crate::config::Config;
 use crate::node::Engines;
-use protocol::settings;
+use protocol::{Incarnation, settings};
 use std::sync::Arc;
 use streamlog::memory::MemoryStore;
+use streamlog::redis::{RedisConfig, RedisEngine};
 use streamlog::{Clock, Ids, Owner};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
+use uuid::Uuid;
 
 /// What a node is built on.
 pub struct Store {
     engines: Engines,
+    redis: Option<RedisEngine>,
     stop: CancellationToken,
 }
 
@@ -22,7 +26,12 @@ impl Store {
     }
 
     /// Starts whatever the engines do by themselves.
-    pub fn run(&self, _tasks: &TaskTracker) {}
+    pub fn run(&self, tasks: &TaskTracker) {
+        if let Some(redis) = self.redis.clone() {
+            let stop = self.stop.clone();
+            tasks.spawn(async move { redis.run(stop).await });
+        }
+    }
 
     /// Ends it.
     pub fn stop(&self) {
@@ -35,24 +44,62 @@ impl Store {
 /// # Errors
 /// A text for people.
 pub fn check(config: &Config) -> Result<(), String> {
-    match &config.settings.store {
-        settings::Store::Memory => Ok(()),
-        settings::Store::Redis(_) => Err("store.redis: not in this build".to_owned()),
-    }
+    let (clock, incarnation) = (Clock::system(), Incarnation(Uuid::nil()));
+    let owner = Owner { node: config.name.clone(), incarnation };
+    open(config, &owner, &clock, &Ids::seeded(clock.clone(), 0)).map(drop)
 }
 
-/// Opens the store for one incarnation.
+/// Opens the store for one incarnation. Does no I/O: a node starts even while its store is away.
 ///
 /// # Errors
 /// A text for people.
 pub fn open(config: &Config, owner: &Owner, clock: &Clock, ids: &Ids) -> Result<Store, String> {
-    check(config)?;
-    let handle = MemoryStore::new(clock.clone(), ids.uuid()).handle(owner.clone());
-    let engines = Engines {
-        log: Arc::new(handle.clone()),
-        directory: Arc::new(handle.clone()),
-        registry: Arc::new(handle.clone()),
-        bus: Arc::new(handle),
+    let (engines, redis) = match &config.settings.store {
+        settings::Store::Memory => {
+            let handle = MemoryStore::new(clock.clone(), ids.uuid()).handle(owner.clone());
+            let engines = Engines {
+                log: Arc::new(handle.clone()),
+                directory: Arc::new(handle.clone()),
+                registry: Arc::new(handle.clone()),
+                bus: Arc::new(handle),
+            };
+            (engines, None)
+        }
+        settings::Store::Redis(redis) => {
+            let url = with_password(&redis.url, config.redis_password.as_deref())?;
+            let redis = RedisConfig { url, prefix: redis.prefix.clone(), ..RedisConfig::default() };
+            let engine = RedisEngine::new(redis, owner.clone(), clock.clone())
+                .map_err(|bad| format!("store.redis.url: {bad}"))?;
+            let engines = Engines {
+                log: Arc::new(engine.clone()),
+                directory: Arc::new(engine.clone()),
+                registry: Arc::new(engine.clone()),
+                bus: Arc::new(engine.clone()),
+            };
+            (engines, Some(engine))
+        }
     };
-    Ok(Store { engines, stop: CancellationToken::new() })
+    Ok(Store { engines, redis, stop: CancellationToken::new() })
+}
+
+/// The password where a Redis URL has it, escaped.
+fn with_password(url: &str, password: Option<&str>) -> Result<String, String> {
+    let Some(password) = password else { return Ok(url.to_owned()) };
+    let cannot = "store.redis.url: cannot hold a password";
+    let mut url = Url::parse(url).map_err(|_| cannot.to_owned())?;
+    url.set_password(Some(password)).map_err(|()| cannot.to_owned())?;
+    Ok(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_put_where_redis_looks_for_it_and_escaped() {
+        let with = |url, password| with_password(url, password).unwrap();
+        assert_eq!(with("redis://r:1/2", None), "redis://r:1/2");
+        assert_eq!(with("redis://r:1/2", Some("a@b:c/d")), "redis://:a%40b%3Ac%2Fd@r:1/2");
+        assert_eq!(with("redis://chat@r:1", Some("x")), "redis://chat:x@r:1");
+    }
 }
