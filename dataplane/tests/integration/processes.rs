@@ -308,3 +308,21 @@ async fn the_program_leaves_no_process_behind_however_it_ends() {
         eventually(async || !children.iter().any(|pid| runs(*pid))).await;
     }
 }
+
+#[test]
+fn a_machine_without_redis_is_told_what_to_install() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dataplane"));
+    command.arg("playground").env("STORES", "redis").env("PATH", "/nonexistent");
+    let mut said = String::new();
+    // Another port where this one is taken.
+    for port in ["22013", "22317", "22621"] {
+        let output = command.env("CHAT_DEV_PORT", port).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        said = String::from_utf8(output.stderr).unwrap();
+        if !said.contains("is taken") {
+            break;
+        }
+    }
+    assert!(said.contains("apt-get install -y redis-server"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
