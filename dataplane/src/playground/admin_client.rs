@@ -16,9 +16,9 @@ use tokio::time::timeout;
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Whether the process serves.
-pub(super) async fn is_alive(admin: SocketAddr, patience: Duration) -> bool {
-    let asked = ask(admin, Method::GET, "/livez", Bytes::new(), patience).await;
+/// Whether a probe of the process, `/livez` or `/readyz`, says yes.
+pub(super) async fn says_yes(admin: SocketAddr, probe: &str, patience: Duration) -> bool {
+    let asked = ask(admin, Method::GET, probe, Bytes::new(), patience).await;
     asked.is_ok_and(|(status, _)| status == StatusCode::OK)
 }
 

@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// A process that does not serve by then is broken.
 const BOOT: Duration = Duration::from_secs(15);
+/// One that serves takes requests soon after; longer only where its store is away.
+const READY: Duration = Duration::from_secs(1);
 /// How often it is looked at while something is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 /// A report that takes longer is left for the next look.
@@ -82,13 +84,25 @@ impl Child {
                 // What it said about it is on standard error.
                 return Err(io::Error::other(format!("it ended while it started: {status}")));
             }
-            if admin_client::is_alive(self.admin, REPORT).await {
+            if admin_client::says_yes(self.admin, "/livez", REPORT).await {
+                self.gets_ready().await;
                 return Ok(());
             }
             sleep(LOOK).await;
         }
         self.kill().await;
         Err(io::Error::other(format!("it does not serve after {BOOT:?}")))
+    }
+
+    /// A moment later it has its lease and takes requests, unless its store is away.
+    async fn gets_ready(&self) {
+        let deadline = Instant::now() + READY;
+        while Instant::now() < deadline
+            && !self.has_ended()
+            && !admin_client::says_yes(self.admin, "/readyz", REPORT).await
+        {
+            sleep(LOOK).await;
+        }
     }
 
     fn has_ended(&self) -> bool {

@@ -1,6 +1,7 @@
 //! `dataplane run`: what it refuses, how it serves, and how signals end it. Real processes.
 
 use crate::fixture::{Call, KEY, PATIENCE, Socket};
+use crate::playground::eventually;
 use protocol::ServerFrame;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
@@ -144,6 +145,7 @@ impl Running {
 
     /// A socket that follows an answer that takes minutes.
     async fn live(&self) -> Socket {
+        eventually(async || self.ready().await == 200).await;
         let mut socket = self.call().welcomed().await;
         let content = "[sim tokens=10000 rate=20]";
         socket.say(json!({"type": "CHAT_REQUEST", "content": content})).await;
@@ -244,7 +246,7 @@ fn a_taken_port_and_a_missing_file_are_said_plainly() {
 #[tokio::test]
 async fn it_serves_and_its_admin_port_wants_the_key() {
     let running = Setup::new(&yaml("")).run();
-    assert_eq!(running.ready().await, 200);
+    eventually(async || running.ready().await == 200).await;
     let nodes = format!("http://{}/admin/nodes", running.admin);
     assert_eq!(reqwest::get(&nodes).await.unwrap().status(), 401);
     let answer = reqwest::Client::new().get(&nodes).bearer_auth(ADMIN_KEY).send().await.unwrap();
