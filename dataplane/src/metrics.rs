@@ -4,6 +4,7 @@
 //! values come from closed enums, never from a request: their number is bounded and none is an id.
 
 mod labels;
+mod redis;
 
 pub use labels::{Limited, SocketRefusal, Via};
 
@@ -20,7 +21,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use protocol::server_frame::{RecoveryStatus, ResetReason, Source, TakeoverMode};
 use protocol::{Dialect, DrainPhase, ErrorCode, Seal};
+use std::sync::OnceLock;
 use std::time::Duration;
+use streamlog::redis::RedisEngine;
 
 /// Content type of what [`Metrics::scrape`] returns.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -83,6 +86,7 @@ pub struct Metrics {
     lease_renewals_failed: Counter,
     broadcasts: Family<ByEvent, Counter>,
     sessions_orphaned: Counter,
+    redis: OnceLock<RedisEngine>,
 }
 
 impl Default for Metrics {
@@ -111,12 +115,19 @@ impl Default for Metrics {
             lease_renewals_failed: Counter::default(),
             broadcasts: Family::default(),
             sessions_orphaned: Counter::default(),
+            redis: OnceLock::new(),
         }
     }
 }
 
 /// What happened.
 impl Metrics {
+    /// The node's store is this engine: what it counts is told from now on.
+    pub fn read_redis(&self, engine: RedisEngine) {
+        // A node has one store for its whole life.
+        let _ = self.redis.set(engine);
+    }
+
     /// A socket was upgraded and welcomed.
     pub fn socket_accepted(&self, dialect: Dialect) {
         self.sockets_accepted.get_or_create(&dialect.into()).inc();
@@ -221,6 +232,9 @@ impl Metrics {
         self.register_sockets(&mut registry);
         self.register_streams(&mut registry);
         self.register_doors(&mut registry);
+        if let Some(redis) = self.redis.get() {
+            redis::register(&mut registry, redis.stats());
+        }
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = text::encode(&mut text, &registry);

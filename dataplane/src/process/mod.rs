@@ -160,7 +160,7 @@ fn compose(config: Config, calls: Option<&Path>) -> anyhow::Result<(Arc<Node>, S
         clock,
         ids,
     });
-    store.run(&node.tasks);
+    store.run(&node);
     Ok((node, store))
 }
 

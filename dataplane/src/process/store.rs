@@ -1,14 +1,13 @@
 //! The engines that a node's settings ask for.
 
 use crate::config::Config;
-use crate::node::Engines;
+use crate::node::{Engines, Node};
 use protocol::{Incarnation, settings};
 use std::sync::Arc;
 use streamlog::memory::MemoryStore;
 use streamlog::redis::{RedisConfig, RedisEngine};
 use streamlog::{Clock, Ids, Owner};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use url::Url;
 use uuid::Uuid;
 
@@ -25,11 +24,12 @@ impl Store {
         self.engines.clone()
     }
 
-    /// Starts whatever the engines do by themselves.
-    pub fn run(&self, tasks: &TaskTracker) {
+    /// Starts whatever the engines do by themselves, and lets the node tell what they count.
+    pub fn run(&self, node: &Node) {
         if let Some(redis) = self.redis.clone() {
+            node.metrics.read_redis(redis.clone());
             let stop = self.stop.clone();
-            tasks.spawn(async move { redis.run(stop).await });
+            node.tasks.spawn(async move { redis.run(stop).await });
         }
     }
 

@@ -209,8 +209,11 @@ async fn an_empty_redis_costs_nothing_while_the_owner_lives() {
 }
 
 #[tokio::test]
-async fn redis_knows_its_faults_only() {
+async fn redis_knows_its_faults_only_and_is_counted() {
     let dev = over_redis(1).await;
+    let (_, admin) = dev.fleet.admin_urls().swap_remove(0);
+    let metrics = dev.http.get(format!("{admin}/metrics")).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("chatcluster_redis_connects_total"));
     for (path, body, status, detail) in [
         ("/dev/redis/eat", "", 404, "but not eat"),
         ("/dev/redis/pause", "", 400, "{\"ms\": 3000}"),
