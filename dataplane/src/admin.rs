@@ -78,6 +78,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
         streams: node.streams.len(),
         phase: node.drain.phase(),
         lease: node.lease.certain().is_some(),
+        reads: node.log.read_counts(),
     });
     ([(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }

@@ -98,6 +98,7 @@ pub(crate) fn heed(node: &Node, text: &str) {
     match kind {
         Kind::NodeShutdown => node.streams.look.notify_one(),
         Kind::HealthCheck => node.speak.notify_one(),
-        Kind::NodeStartup | Kind::CacheInvalidate | Kind::ConfigUpdate => {}
+        Kind::CacheInvalidate => node.log.clear_cache(),
+        Kind::NodeStartup | Kind::ConfigUpdate => {}
     }
 }

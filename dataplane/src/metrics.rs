@@ -10,7 +10,8 @@ pub use labels::{Limited, SocketRefusal, Via};
 
 use crate::broadcast;
 use labels::{
-    ByDialect, ByEvent, ByLimit, ByMode, ByOutcome, ByPhase, ByReason, BySource, ByStatus, ByVia,
+    ByDialect, ByEvent, ByLevel, ByLimit, ByMode, ByOutcome, ByPhase, ByReason, BySource, ByStatus,
+    ByVia,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +25,7 @@ use protocol::{Dialect, DrainPhase, ErrorCode, Seal};
 use std::sync::OnceLock;
 use std::time::Duration;
 use streamlog::redis::RedisEngine;
+use streamlog::tiered::ReadCounts;
 
 /// Content type of what [`Metrics::scrape`] returns.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,6 +47,8 @@ pub struct Gauges {
     pub phase: DrainPhase,
     /// Whether the node's lease is certainly alive.
     pub lease: bool,
+    /// Where reads of the log were answered.
+    pub reads: ReadCounts,
 }
 
 /// What was written to clients in one way.
@@ -64,6 +68,8 @@ impl Delivered {
 pub struct Metrics {
     /// Streams accepted.
     pub streams_started: Counter,
+    /// Streams written back into a store that had lost them.
+    pub streams_repaired: Counter,
     sockets_accepted: Family<ByDialect, Counter>,
     sockets_refused: Family<ByReason, Counter>,
     streams_sealed: Family<ByStatus, Counter>,
@@ -98,6 +104,7 @@ impl Default for Metrics {
             chunks_delivered: chunks,
             delivered_bytes: bytes,
             streams_started: Counter::default(),
+            streams_repaired: Counter::default(),
             sockets_accepted: Family::default(),
             sockets_refused: Family::default(),
             streams_sealed: Family::default(),
@@ -255,6 +262,13 @@ impl Metrics {
         r.register("lease_certain", "1 while the node's lease is certainly alive", lease);
         let failed = self.lease_renewals_failed.clone();
         r.register("lease_renewals_failed", "Renewals the store did not acknowledge", failed);
+        let reads = Family::<ByLevel, Counter>::default();
+        let ReadCounts { live, finished, shared } = gauges.reads;
+        for (level, count) in [("live", live), ("finished", finished), ("store", shared)] {
+            reads.get_or_create(&ByLevel { level }).inc_by(count);
+        }
+        let help = "Reads of the log: from memory of a live or finished answer, or from the store";
+        r.register("log_reads", help, reads);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "What is running", build);
     }
@@ -275,6 +289,12 @@ impl Metrics {
         r.register("streams_started", "Requests accepted", self.streams_started.clone());
         r.register("streams_sealed", "Answers that ended here", self.streams_sealed.clone());
         r.register("takeovers", "Streams claimed from other nodes", self.takeovers.clone());
+        let repaired = self.streams_repaired.clone();
+        r.register(
+            "streams_repaired",
+            "Streams written back into a store that lost them",
+            repaired,
+        );
         r.register("chunks_appended", "Chunks in the log", self.chunks_appended.clone());
         let bytes = self.appended_bytes.clone();
         r.register_with_unit("appended", "Bytes of chunks in the log", Unit::Bytes, bytes);
@@ -303,7 +323,8 @@ mod tests {
 
     fn scrape(metrics: &Metrics) -> String {
         let phase = DrainPhase::Refusing;
-        metrics.scrape(Gauges { sockets: 3, streams: 2, phase, lease: true })
+        let reads = ReadCounts { live: 5, finished: 6, shared: 7 };
+        metrics.scrape(Gauges { sockets: 3, streams: 2, phase, lease: true, reads })
     }
 
     fn assert_has(text: &str, line: &str) {
@@ -331,6 +352,9 @@ mod tests {
             "chatcluster_sockets 3",
             "chatcluster_streams 2",
             "chatcluster_drain_phase{phase=\"refusing\"} 1",
+            "chatcluster_log_reads_total{level=\"live\"} 5",
+            "chatcluster_log_reads_total{level=\"store\"} 7",
+            "chatcluster_streams_repaired_total 0",
             "chatcluster_drain_phase{phase=\"serving\"} 0",
             "chatcluster_lease_certain 1",
             "chatcluster_sockets_accepted_total{dialect=\"v1\"} 1",

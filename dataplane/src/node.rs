@@ -99,7 +99,13 @@ impl Node {
     pub fn new(config: NodeConfig) -> Arc<Self> {
         let lease = Arc::new(Lease::new(config.clock.clone()));
         Arc::new(Self {
-            log: Arc::new(Tiered::new(config.engines.log, lease.clone())),
+            log: Arc::new(Tiered::new(
+                config.engines.log,
+                config.engines.directory.clone(),
+                config.owner.clone(),
+                lease.clone(),
+                config.clock.clone(),
+            )),
             directory: config.engines.directory,
             registry: config.engines.registry,
             bus: config.engines.bus,
@@ -138,6 +144,7 @@ impl Node {
     pub fn run(self: &Arc<Self>) {
         self.tasks.spawn(stream::lease::keep(self.clone()));
         self.tasks.spawn(stream::takeover::watch(self.clone()));
+        self.tasks.spawn(stream::repair::watch(self.clone()));
         self.tasks.spawn(stream::hints::listen(self.clone()));
         self.tasks.spawn(stream::call_owners(self.clone()));
         self.tasks.spawn(admin::listen(self.clone()));

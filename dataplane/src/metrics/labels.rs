@@ -24,6 +24,7 @@ label_sets! {
     ByLimit { limit }
     ByPhase { phase }
     ByEvent { event, outcome }
+    ByLevel { level }
 }
 
 /// All phases, so that each has its own series from the start.

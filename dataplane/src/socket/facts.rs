@@ -90,18 +90,22 @@ pub(super) async fn keep_places(node: &Arc<Node>) {
     every.tick().await;
     loop {
         every.tick().await;
-        // Several sockets of one session say it once.
-        let handles: HashMap<SessionId, Arc<SocketHandle>> =
-            node.sockets.all().into_iter().map(|handle| (handle.session, handle)).collect();
-        futures_util::stream::iter(handles.into_values())
-            .for_each_concurrent(AT_ONCE, async |handle| {
-                let key = Key::global(Space::Session, handle.session);
-                let mine = handle.user.as_str().as_bytes().to_vec();
-                let _ = timeout(PATIENCE, node.registry.put(&key, mine, SESSION_TTL)).await;
-                place(node, handle.session, &handle.user, handle.connected_at).await;
-            })
-            .await;
+        place_all(node).await;
     }
+}
+
+/// Says where all sessions of this node are; several sockets of one session say it once.
+pub(crate) async fn place_all(node: &Arc<Node>) {
+    let handles: HashMap<SessionId, Arc<SocketHandle>> =
+        node.sockets.all().into_iter().map(|handle| (handle.session, handle)).collect();
+    futures_util::stream::iter(handles.into_values())
+        .for_each_concurrent(AT_ONCE, async |handle| {
+            let key = Key::global(Space::Session, handle.session);
+            let mine = handle.user.as_str().as_bytes().to_vec();
+            let _ = timeout(PATIENCE, node.registry.put(&key, mine, SESSION_TTL)).await;
+            place(node, handle.session, &handle.user, handle.connected_at).await;
+        })
+        .await;
 }
 
 /// Repeats what is followed here.

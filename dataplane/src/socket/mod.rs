@@ -16,6 +16,7 @@ pub mod upgrade;
 pub mod wire;
 pub mod work;
 
+pub(crate) use facts::place_all;
 pub use registry::{Control, Followed, SocketHandle, Sockets};
 pub use stream::{KillSwitch, NodeListener, NodeStream};
 pub use sweep::sweep;

@@ -13,7 +13,7 @@ use streamlog::{BusEvent, Key, LogError, Mark, Opened, Opening, Space, StreamLog
 use tokio::sync::oneshot;
 
 /// How long a request id is known.
-const KEEP_REQUEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const KEEP_REQUEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a request waits for the log before it is answered STORE_UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a request looks whether its twin has opened the stream; bounded by `PATIENCE`.

@@ -14,8 +14,10 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// A renewal was acknowledged at `now` by this run of the store.
-    pub fn succeeded(&mut self, now: Instant, run: Uuid, ttl: Duration) {
+    /// A renewal was acknowledged at `now` by this run of the store. `true`: an earlier one was
+    /// acknowledged by another run, which may have taken what it held along.
+    pub fn succeeded(&mut self, now: Instant, run: Uuid, ttl: Duration) -> bool {
+        let another = self.run.is_some_and(|known| known != run);
         let gap = self.last.is_none_or(|last| now.saturating_duration_since(last) > ttl);
         if gap || self.run != Some(run) {
             self.since = Some(now);
@@ -23,6 +25,7 @@ impl Contact {
         self.last = Some(now);
         self.run = Some(run);
         self.since = self.since.or(Some(now));
+        another
     }
 
     /// A renewal failed or was not answered in time.
@@ -65,7 +68,8 @@ mod tests {
         assert!(!contact.is_trusted(at(10), TTL), "counted from the first success after a failure");
         steps(&mut contact, start, 11..12, run);
         assert!(contact.is_trusted(at(11), TTL));
-        contact.succeeded(at(12), Uuid::from_u128(2), TTL);
+        assert!(contact.succeeded(at(12), Uuid::from_u128(2), TTL));
+        assert!(!contact.succeeded(at(12), Uuid::from_u128(2), TTL), "told once");
         assert!(!contact.is_trusted(at(12), TTL), "another run of the store");
     }
 

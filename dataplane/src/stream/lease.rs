@@ -37,7 +37,10 @@ async fn renew(node: &Node, patience: Duration) {
     match tokio::time::timeout(patience, renewal).await {
         Ok(Ok(renewal)) if !node.drain.gave_up_lease() => {
             node.lease.renewed(sent, ttl);
-            node.contact().succeeded(node.clock.now(), renewal.run, ttl);
+            // The lease first: what is written back needs a living owner.
+            if node.contact().succeeded(node.clock.now(), renewal.run, ttl) {
+                node.streams.lost.notify_one();
+            }
         }
         Ok(Ok(_)) => {}
         Ok(Err(error)) => lost(node, &error.to_string()),

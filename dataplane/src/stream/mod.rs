@@ -2,7 +2,7 @@
 //!
 //! Producers share no channel and no lock with sessions: the log is where they meet. Reading order:
 //! [`accept`] → [`producer`] → [`coalesce`] → [`outcome`] → [`lease`] → [`contact`] → [`policy`] →
-//! [`takeover`] → [`hints`] → [`context`].
+//! [`takeover`] → [`repair`] → [`hints`] → [`context`].
 
 pub mod accept;
 pub mod coalesce;
@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod policy;
 mod presence;
 pub mod producer;
+pub mod repair;
 pub mod takeover;
 
 use crate::node::Node;
@@ -38,6 +39,8 @@ pub struct Streams {
     live: Arc<Mutex<Live>>,
     /// Wakes the takeover look before its time.
     pub(crate) look: Notify,
+    /// The store came back as another run: what this node owns may be lost there.
+    pub(crate) lost: Notify,
 }
 
 type Live = HashMap<MessageId, Arc<Call>>;
@@ -53,7 +56,7 @@ struct Call {
 impl Streams {
     /// At most `limit`; takeovers may exceed it by half.
     pub fn new(limit: usize) -> Self {
-        Self { limit, live: Arc::default(), look: Notify::new() }
+        Self { limit, live: Arc::default(), look: Notify::new(), lost: Notify::new() }
     }
 
     /// How many.

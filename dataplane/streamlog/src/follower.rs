@@ -518,7 +518,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn trimmed_text_is_expired() {
         let scene = Scene::default();
-        let a = scene.node("a");
+        let (a, b) = (scene.node("a"), scene.node("b"));
         let mut writer = Writer::open(&a.handles()).await;
         for _ in 0..3 {
             writer.append(2).await.unwrap();
@@ -526,12 +526,12 @@ mod tests {
         let (inside, end) = (cursor(&writer, &a, 3).await, cursor(&writer, &a, 6).await);
         writer.seal("stop").await.unwrap();
         a.handle.trim(writer.stream, Index(4)).await.unwrap();
-        a.follow(&writer, Cursor::START).expect(&["expired", "end"]).await;
-        a.follow(&writer, inside).expect(&["expired", "end"]).await;
+        b.follow(&writer, Cursor::START).expect(&["expired", "end"]).await;
+        b.follow(&writer, inside).expect(&["expired", "end"]).await;
         // Where a RESET would need text that is gone, none is promised.
         let wrong = Cursor { digest: Digest::parse("deadbeef"), ..end };
-        a.follow(&writer, wrong).expect(&["expired", "end"]).await;
-        a.follow(&writer, end).expect(&["attached 6", "sealed 6", "end"]).await;
+        b.follow(&writer, wrong).expect(&["expired", "end"]).await;
+        b.follow(&writer, end).expect(&["attached 6", "sealed 6", "end"]).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One boot of a node: who may append.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,6 +126,12 @@ impl Head {
 
 /// An index beyond every tail: a read from it gives the shared log's head and no text.
 pub const BEYOND: Index = Index(u64::MAX);
+
+/// For so long after a store came back as another run, a stream it does not have may still be written
+/// back by its owner: it is `Unavailable`, not `NotFound` (protocol section 4, "Keeping").
+pub const RUN_GRACE: Duration = Duration::from_secs(5);
+/// When to ask again in that time.
+pub const RUN_RETRY: Duration = Duration::from_millis(250);
 
 /// One atomic read.
 #[derive(Clone, Debug)]

@@ -23,6 +23,15 @@ pub enum Space {
     Rate,
 }
 
+impl Space {
+    /// Whether somebody was promised that it is not forgotten. For [`crate::log::RUN_GRACE`] after
+    /// the store came back as another run, such a fact that is absent is `Unavailable`: its node may
+    /// be about to write it back.
+    pub fn is_promise(self) -> bool {
+        self == Self::Request
+    }
+}
+
 /// The name of a fact: its space, the user it belongs to (empty for none), its own name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {

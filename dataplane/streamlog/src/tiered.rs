@@ -1,20 +1,29 @@
 //! The node's own memory over the shared log: an owner serves its live streams from here.
 //!
 //! A `Tiered` is itself a [`StreamLog`]. Nothing is visible here before the inner log acknowledged
-//! it (invariant 1), and nothing is served from here unless this node's lease is certainly alive by
-//! its own clock when the reply is complete (invariant 2b); otherwise the inner log is read.
+//! it (invariant 1), and no live stream is served from here unless this node's lease is certainly
+//! alive by its own clock when the reply is complete (invariant 2b); otherwise the inner log is read.
+//! What has ended never changes and is served from [`finished`]; what the store lost is written back
+//! by its owner, [`repair`].
 
-use crate::batch::{self, Batch};
+mod finished;
+mod repair;
+
+use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::bugs::{self, Bug};
+use crate::clock::Clock;
+use crate::directory::Directory;
 use crate::error::LogError;
 use crate::lease::Lease;
 use crate::log::{
     Appended, BEYOND, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch,
 };
 use async_trait::async_trait;
-use protocol::{Digest, Epoch, Index, MessageId, Seal};
+use finished::{Finished, Whole};
+use protocol::{Epoch, Index, MessageId, Seal};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many of a live stream's last batches keep their encoded forms, for whoever is a little late.
@@ -23,8 +32,12 @@ const KEEP_FRAMES: usize = 16;
 /// See the module.
 pub struct Tiered {
     inner: Arc<dyn StreamLog>,
+    directory: Arc<dyn Directory>,
+    owner: Owner,
     lease: Arc<Lease>,
     own: Mutex<HashMap<MessageId, Own>>,
+    finished: Finished,
+    reads: Reads,
     /// Streams that this node offers to others, until it lets go of them.
     yielded: Mutex<HashSet<MessageId>>,
 }
@@ -72,29 +85,60 @@ impl Own {
     }
 
     fn page(&self, from: Index, limit: usize) -> Page {
-        let at = batch::position(&self.batches, from);
-        let rest = self.batches.get(at..).unwrap_or_default();
-        let before = match rest.first() {
-            _ if from == self.head.tail => Some(self.head.digest),
-            _ if from == Index::ZERO => Some(Digest::EMPTY),
-            Some(batch) => batch.digest_before(from),
-            None => None,
-        };
-        let mut bytes = 0;
-        let fits = rest.iter().enumerate().take_while(|(at, batch)| {
-            let room = *at == 0 || bytes < limit;
-            bytes += batch.weight();
-            room
-        });
-        let batches = fits.map(|(_, batch)| batch.clone()).collect();
-        Page { opening: self.opening.clone(), head: self.head.clone(), from, before, batches }
+        finished::page(&self.opening, &self.head, &self.batches, from, limit)
     }
 }
 
+/// Reads answered so far, by where the answer came from.
+#[derive(Debug, Default)]
+struct Reads {
+    live: AtomicU64,
+    finished: AtomicU64,
+    shared: AtomicU64,
+}
+
+/// Reads answered so far, by where the answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// This node's memory of a live stream it owns.
+    pub live: u64,
+    /// This node's memory of an answer that has ended.
+    pub finished: u64,
+    /// The shared log.
+    pub shared: u64,
+}
+
 impl Tiered {
-    /// Over `inner`, for the node that holds `lease`.
-    pub fn new(inner: Arc<dyn StreamLog>, lease: Arc<Lease>) -> Self {
-        Self { inner, lease, own: Mutex::default(), yielded: Mutex::default() }
+    /// Over `inner` and its `directory`, for the incarnation that holds `lease`.
+    pub fn new(
+        inner: Arc<dyn StreamLog>,
+        directory: Arc<dyn Directory>,
+        owner: Owner,
+        lease: Arc<Lease>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            inner,
+            directory,
+            owner,
+            lease,
+            own: Mutex::default(),
+            finished: Finished::new(clock),
+            reads: Reads::default(),
+            yielded: Mutex::default(),
+        }
+    }
+
+    /// Where reads were answered from.
+    pub fn read_counts(&self) -> ReadCounts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Reads { live, finished, shared } = &self.reads;
+        ReadCounts { live: of(live), finished: of(finished), shared: of(shared) }
+    }
+
+    /// Forgets every answer of other nodes: somebody says that one of them is not what it was.
+    pub fn clear_cache(&self) {
+        self.finished.clear_cache();
     }
 
     /// Keeps a stream that this node just claimed, with everything it held before.
@@ -123,7 +167,13 @@ impl Tiered {
     /// `NotFound`, `Unavailable` of the inner log.
     pub async fn shared_head(&self, stream: MessageId) -> Result<Head, LogError> {
         let generation = self.lease.certain();
-        let head = self.inner.read(stream, BEYOND, 0).await?.head;
+        let mut page = self.inner.read(stream, BEYOND, 0).await;
+        if let Err(LogError::NotFound) = page
+            && self.write_back(stream).await?
+        {
+            page = self.inner.read(stream, BEYOND, 0).await;
+        }
+        let head = page?.head;
         self.learn(stream, &head);
         if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == head.epoch) {
             own.head.cancel = head.cancel;
@@ -174,6 +224,7 @@ impl Tiered {
 
     /// A newer epoch or a seal in the log ends what is held here.
     fn learn(&self, stream: MessageId, head: &Head) {
+        self.finished.learn(stream, head);
         let mut streams = self.lock();
         let over = |own: &Own| own.head.epoch < head.epoch || head.seal.is_some();
         if streams.get(&stream).is_some_and(over) {
@@ -196,10 +247,27 @@ impl Tiered {
         let own = streams.get_mut(&stream)?;
         let built = reply(own);
         if self.may_serve(own.confirmed) {
+            if built.is_some() {
+                count(&self.reads.live);
+            }
             return built;
         }
         own.lapse();
         None
+    }
+
+    /// Answers from memory what has ended.
+    fn ended(&self, stream: MessageId, from: Index, limit: usize) -> Option<Page> {
+        let page = self.finished.page(stream, from, limit)?;
+        count(&self.reads.finished);
+        Some(page)
+    }
+
+    /// The shared log was read.
+    fn was_read(&self, page: &Page) {
+        count(&self.reads.shared);
+        self.learn(page.opening.message, &page.head);
+        self.finished.remember(page);
     }
 
     /// An append is on its way: from now on the log may hold more than this memory.
@@ -211,6 +279,31 @@ impl Tiered {
                 own.push(batch.clone());
             }
         }
+    }
+
+    /// What a seal told. Dropping the watch makes every local follower read the end.
+    fn sealed(
+        &self,
+        stream: MessageId,
+        epoch: Epoch,
+        seal: Arc<Seal>,
+        result: &Result<(), LogError>,
+    ) {
+        let mut streams = self.lock();
+        let own = streams.get_mut(&stream).filter(|own| own.head.epoch == epoch);
+        let Some(own) = own else { return };
+        if matches!(result, Err(LogError::Unavailable { .. })) {
+            own.unsettled = true;
+            own.bell.ring();
+            return;
+        }
+        // Kept before the watch is dropped, so that nobody needs the log for the end.
+        if result.is_ok() && !own.unsettled {
+            let head = Head { seal: Some(seal), ..own.head.clone() };
+            let (opening, batches) = (own.opening.clone(), own.batches.clone());
+            self.finished.keep(Whole { opening, head, batches });
+        }
+        streams.remove(&stream);
     }
 
     /// What an append told: the batch is in the log and the stream still ours, or it is not. An
@@ -244,6 +337,10 @@ impl Tiered {
     }
 }
 
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -268,7 +365,14 @@ impl StreamLog for Tiered {
         // Taken before the call: an acknowledgement proves ownership only for the lease held then.
         let generation = self.lease.certain();
         self.sent(stream, &batch);
-        let result = self.inner.append(stream, owner, batch.clone()).await;
+        let mut result = self.inner.append(stream, owner, batch.clone()).await;
+        if let Err(error) = &result {
+            result = match self.mended(stream, batch.epoch, error).await {
+                Ok(true) => self.inner.append(stream, owner, batch.clone()).await,
+                Ok(false) => result,
+                Err(other) => Err(other),
+            };
+        }
         self.settle(stream, batch, generation, &result);
         result
     }
@@ -280,17 +384,15 @@ impl StreamLog for Tiered {
         epoch: Epoch,
         seal: Arc<Seal>,
     ) -> Result<(), LogError> {
-        let result = self.inner.seal(stream, owner, epoch, seal).await;
-        let mut streams = self.lock();
-        if let Some(own) = streams.get_mut(&stream).filter(|own| own.head.epoch == epoch) {
-            if matches!(result, Err(LogError::Unavailable { .. })) {
-                own.unsettled = true;
-                own.bell.ring();
-            } else {
-                // Dropping the watch makes every local follower read the end from the log.
-                streams.remove(&stream);
-            }
+        let mut result = self.inner.seal(stream, owner, epoch, seal.clone()).await;
+        if let Err(error) = &result {
+            result = match self.mended(stream, epoch, error).await {
+                Ok(true) => self.inner.seal(stream, owner, epoch, seal.clone()).await,
+                Ok(false) => result,
+                Err(other) => Err(other),
+            };
         }
+        self.sealed(stream, epoch, seal, &result);
         result
     }
 
@@ -301,11 +403,11 @@ impl StreamLog for Tiered {
             let tail = own.head.tail;
             (from < tail || (from == tail && !own.unsettled)).then(|| own.page(from, limit))
         });
-        if let Some(page) = local {
+        if let Some(page) = local.or_else(|| self.ended(stream, from, limit)) {
             return Ok(page);
         }
         let page = self.inner.read(stream, from, limit).await?;
-        self.learn(stream, &page.head);
+        self.was_read(&page);
         Ok(page)
     }
 
@@ -323,15 +425,21 @@ impl StreamLog for Tiered {
         if let Some(found) = local {
             return Ok(found);
         }
+        if let Some(page) = self.ended(stream, from, limit) {
+            // There is nothing to wait for.
+            return Ok((page, TailWatch::new(Bell::default().listen())));
+        }
         let own = self.lock().get(&stream).map(|own| own.bell.listen());
         let (page, watch) = self.inner.attach(stream, from, limit).await?;
-        self.learn(stream, &page.head);
+        self.was_read(&page);
         // Later reads may come from this memory, which learns of an append after the log does.
         Ok((page, own.into_iter().fold(watch, TailWatch::also)))
     }
 
     async fn trim(&self, stream: MessageId, before: Index) -> Result<(), LogError> {
-        self.inner.trim(stream, before).await
+        self.inner.trim(stream, before).await?;
+        self.finished.forget(stream);
+        Ok(())
     }
 
     fn guarantees(&self) -> Guarantees {
@@ -377,7 +485,14 @@ mod tests {
         let taken = b.take(&writer, Keep::Tail).await;
         assert!(serves(&b, &taken, Index::ZERO).await);
         taken.seal("stop").await.unwrap();
-        assert!(!serves(&b, &taken, Index::ZERO).await, "what ended is read from the log");
+        b.lease.released();
+        assert!(serves(&b, &taken, Index::ZERO).await, "what ended needs no lease");
+        let c = scene.node("c");
+        assert!(!serves(&c, &taken, Index::ZERO).await, "and is nobody else's");
+        c.follow(&taken, Cursor::START).expect(&["attached 0", "batch 0..3", "sealed 3"]).await;
+        assert!(serves(&c, &taken, Index::ZERO).await, "until it was read whole");
+        c.tiered.clear_cache();
+        assert!(!serves(&c, &taken, Index::ZERO).await);
     }
 
     #[tokio::test(start_paused = true)]

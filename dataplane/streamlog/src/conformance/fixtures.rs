@@ -88,7 +88,10 @@ impl Fixture for InTiers {
         let plain = handles(self.0.handle(node));
         let lease = Arc::new(Lease::new(self.0.clock.clone()));
         lease.renewed(self.0.clock.now(), Duration::from_secs(86_400));
-        Handles { log: Arc::new(Tiered::new(plain.log.clone(), lease)), ..plain }
+        let (log, directory) = (plain.log.clone(), plain.directory.clone());
+        let clock = self.0.clock.clone();
+        let tiered = Tiered::new(log, directory, plain.owner.clone(), lease, clock);
+        Handles { log: Arc::new(tiered), ..plain }
     }
     async fn advance(&self, by: Duration) {
         self.0.advance(by).await;

@@ -54,6 +54,11 @@ impl Scene {
         node
     }
 
+    /// The store comes back empty, as another run.
+    pub(crate) fn lose_everything(&self) {
+        self.store.wipe(self.ids.uuid());
+    }
+
     /// A node that was never granted a lease.
     pub(crate) fn node_without_lease(&self, name: &str) -> Stage {
         let owner = owner(&self.ids, name);
@@ -61,7 +66,10 @@ impl Scene {
         let control = ChaosControl::seeded(1);
         let engine = Arc::new(Chaos::new(Arc::new(handle.clone()), control.clone()));
         let lease = Arc::new(Lease::new(self.clock.clone()));
-        let tiered = Arc::new(Tiered::new(engine.clone(), lease.clone()));
+        let clock = self.clock.clone();
+        let tiered =
+            Tiered::new(engine.clone(), engine.clone(), owner.clone(), lease.clone(), clock);
+        let tiered = Arc::new(tiered);
         Stage { owner, handle, control, engine, lease, tiered, clock: self.clock.clone() }
     }
 }

@@ -100,8 +100,9 @@ impl Directory for MemoryHandle {
     }
 
     async fn claim(&self, claim: &Claim, by: &Owner) -> Result<Claimed, LogError> {
-        self.with(|state, _| {
-            let stored = state.streams.get_mut(&claim.stream).ok_or(LogError::NotFound)?;
+        self.with(|state, now| {
+            let absent = state.absent(now);
+            let stored = state.streams.get_mut(&claim.stream).ok_or(absent)?;
             stored.claim(claim, by, state.run)?;
             Ok(Claimed { head: stored.head().clone(), opening: stored.opening.clone() })
         })
@@ -110,7 +111,8 @@ impl Directory for MemoryHandle {
 
     async fn mark(&self, stream: MessageId, mark: Mark) -> Result<(), LogError> {
         self.with(|state, now| {
-            let stored = state.streams.get_mut(&stream).ok_or(LogError::NotFound)?;
+            let absent = state.absent(now);
+            let stored = state.streams.get_mut(&stream).ok_or(absent)?;
             match mark {
                 Mark::Cancel => stored.cancel()?,
                 Mark::HandOver if stored.head().seal.is_some() => return Err(LogError::Sealed),

@@ -61,7 +61,9 @@ impl StreamLog for MemoryHandle {
 
     async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError> {
         self.timeless(|state| {
-            let stored = state.streams.get(&stream).ok_or(LogError::NotFound)?;
+            let Some(stored) = state.streams.get(&stream) else {
+                return Err(state.absent(self.clock().now()));
+            };
             Ok(stored.page(from, limit))
         })
         .await
@@ -74,7 +76,9 @@ impl StreamLog for MemoryHandle {
         limit: usize,
     ) -> Result<(Page, TailWatch), LogError> {
         self.timeless(|state| {
-            let stored = state.streams.get(&stream).ok_or(LogError::NotFound)?;
+            let Some(stored) = state.streams.get(&stream) else {
+                return Err(state.absent(self.clock().now()));
+            };
             Ok((stored.page(from, limit), stored.watch()))
         })
         .await

@@ -11,7 +11,8 @@ mod registry;
 mod stream;
 
 use crate::clock::Clock;
-use crate::log::Owner;
+use crate::error::LogError;
+use crate::log::{Owner, RUN_GRACE, RUN_RETRY};
 use protocol::MessageId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,8 @@ struct State {
     leases: HashMap<protocol::Incarnation, directory::LeaseEntry>,
     facts: registry::Facts,
     swept: Instant,
+    /// When it came back as this run; `None` in the first.
+    came_back: Option<Instant>,
 }
 
 impl MemoryStore {
@@ -61,7 +64,8 @@ impl MemoryStore {
     /// repair.
     pub fn wipe(&self, run: Uuid) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State::empty(run, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        *state = State { came_back: Some(now), ..State::empty(run, now) };
     }
 
     /// The store comes back as another run, with what it held. For tests of repair.
@@ -101,6 +105,10 @@ impl MemoryHandle {
         &self.owner
     }
 
+    fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,6 +145,16 @@ impl State {
             leases: HashMap::new(),
             facts: registry::Facts::default(),
             swept: now,
+            came_back: None,
+        }
+    }
+
+    /// What a stream is that is not here: gone, or perhaps about to be written back.
+    fn absent(&self, now: Instant) -> LogError {
+        let since = self.came_back.map(|at| now.saturating_duration_since(at));
+        match since {
+            Some(since) if since < RUN_GRACE => LogError::Unavailable { retry: RUN_RETRY },
+            _ => LogError::NotFound,
         }
     }
 
@@ -162,7 +180,6 @@ mod tests {
     use crate::clock::Ids;
     use crate::conformance::{Writer, owner};
     use crate::directory::{Directory, Keep, NodeStats};
-    use crate::error::LogError;
     use crate::log::{Cut, StreamLog};
     use protocol::server_frame::ResetReason;
     use protocol::{Epoch, Index};

@@ -1,6 +1,6 @@
 //! [`Registry`] over the shared state.
 
-use super::MemoryHandle;
+use super::{MemoryHandle, State};
 use crate::error::LogError;
 use crate::registry::{Key, Rate, Registry, Space};
 use async_trait::async_trait;
@@ -42,6 +42,17 @@ impl Facts {
     }
 }
 
+impl State {
+    /// A promise that is not here may be about to be written back.
+    fn promised(&self, key: &Key, now: Instant) -> Result<Option<Vec<u8>>, LogError> {
+        let found = self.facts.get(key, now).cloned();
+        match (&found, self.absent(now)) {
+            (None, away @ LogError::Unavailable { .. }) if key.space.is_promise() => Err(away),
+            _ => Ok(found),
+        }
+    }
+}
+
 #[async_trait]
 impl Registry for MemoryHandle {
     async fn put_if_absent(
@@ -51,7 +62,7 @@ impl Registry for MemoryHandle {
         ttl: Duration,
     ) -> Result<Option<Vec<u8>>, LogError> {
         self.with(|state, now| {
-            let found = state.facts.get(key, now).cloned();
+            let found = state.promised(key, now)?;
             if found.is_none() {
                 state.facts.put(key, value, now + ttl);
             }
@@ -69,7 +80,7 @@ impl Registry for MemoryHandle {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, LogError> {
-        self.with(|state, now| Ok(state.facts.get(key, now).cloned())).await
+        self.with(|state, now| state.promised(key, now)).await
     }
 
     async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, LogError> {

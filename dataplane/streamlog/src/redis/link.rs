@@ -5,6 +5,7 @@
 
 use super::RedisConfig;
 use super::breaker::Breaker;
+use super::runs::Runs;
 use super::scripts::Scripts;
 use super::stats::{Counters, add};
 use crate::error::LogError;
@@ -38,6 +39,7 @@ pub(super) struct Shore {
     pub(super) scripts: Scripts,
     pub(super) breaker: Arc<Breaker>,
     pub(super) counters: Arc<Counters>,
+    pub(super) runs: Runs,
 }
 
 impl Shore {
@@ -63,6 +65,7 @@ impl Shore {
             return Err(AWAY);
         }
         let run = answers.first().and_then(run_of).ok_or(AWAY)?;
+        self.runs.saw(run);
         add(&self.counters.connects, 1);
         Ok(Arc::new(Connected { connection, run }))
     }

@@ -43,7 +43,10 @@ impl RedisEngine {
                     kept.remember(stream, place);
                 }
             }
-            Err(LogError::NotFound) => drop(kept.lost(stream)),
+            Err(LogError::NotFound) => {
+                let _ = kept.lost(stream);
+                return Err(self.absent());
+            }
             Err(_) => {}
         }
         found

@@ -26,6 +26,7 @@ mod packing;
 mod reading;
 mod registry;
 mod reply;
+mod runs;
 mod scripts;
 pub mod server;
 mod stats;
@@ -50,6 +51,7 @@ use protocol::{Epoch, Incarnation, MessageId};
 use reading::Reading;
 use redis::io::tcp::TcpSettings;
 use redis::{IntoConnectionInfo as _, ProtocolVersion};
+use runs::Runs;
 use scripts::Scripts;
 use stats::Counters;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -144,7 +146,8 @@ impl RedisEngine {
         let (keys, told_up_to) = (Keys::new(config.prefix.clone()), config.text_in_hints);
         let (scripts, counters) = (Scripts::new(), Arc::<Counters>::default());
         let breaker = Arc::new(Breaker::new(clock.clone()));
-        let shore = Shore { client, config, scripts: scripts.clone(), breaker, counters };
+        let runs = Runs::new(clock.clone());
+        let shore = Shore { client, config, scripts: scripts.clone(), breaker, counters, runs };
         let link = || Arc::new(Link::new(shore.clone()));
         let (writes, reads) = (link(), link());
         let counters = shore.counters.clone();
@@ -197,6 +200,11 @@ impl RedisEngine {
         RedisStats { breaker_open, breaker_opens, streams, ..counted }
     }
 
+    /// What a stream is that the store does not have.
+    fn absent(&self) -> LogError {
+        self.inner.shore.runs.absent()
+    }
+
     async fn run_of_store(&self) -> Result<Uuid, LogError> {
         self.inner.writes.run().await
     }
@@ -222,7 +230,7 @@ impl RedisEngine {
     ) -> Result<State, LogError> {
         for _ in 0..TRIES {
             let run = self.run_of_store().await?;
-            let state = self.peek(stream).await?.ok_or(LogError::NotFound)?;
+            let state = self.peek(stream).await?.ok_or_else(|| self.absent())?;
             let Some(swap) = rule(&state, run)? else { return Ok(state) };
             if self.inner.writing.swap(stream, &swap, enlist).await? == Wrote::Done {
                 self.inner.kept.learn(stream, swap.hot);

@@ -52,6 +52,10 @@ impl Registry for RedisEngine {
         ttl: Duration,
     ) -> Result<Option<Vec<u8>>, LogError> {
         // Repeated by itself, it would find its own value.
+        if key.space.is_promise() && self.absent() != LogError::NotFound {
+            // Only what is there may be told; nothing new is promised meanwhile.
+            return self.get(key).await;
+        }
         self::value(self.inner.writes.ask_once(self.put_command(key, value, ttl, true)).await?)
     }
 
@@ -62,7 +66,13 @@ impl Registry for RedisEngine {
     async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, LogError> {
         let mut cmd = redis::cmd("GET");
         cmd.arg(self.inner.keys.fact(key));
-        value(self.inner.reads.ask(cmd).await?)
+        let found = value(self.inner.reads.ask(cmd).await?)?;
+        match self.absent() {
+            away @ LogError::Unavailable { .. } if found.is_none() && key.space.is_promise() => {
+                Err(away)
+            }
+            _ => Ok(found),
+        }
     }
 
     async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, LogError> {

@@ -233,7 +233,7 @@ impl Run {
         let engine = Checked { inner, oracle, far };
         let control = ChaosControl::seeded(self.rng.random());
         let lease = Arc::new(Lease::new(world.clock.clone()));
-        let node = Arc::new(Node::new(engine, control, lease));
+        let node = Arc::new(Node::new(engine, control, lease, world.clock.clone()));
         let world = self.world.clone();
         let mut nodes = world.nodes.lock().unwrap();
         match nodes.get_mut(at) {

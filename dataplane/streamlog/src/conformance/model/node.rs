@@ -5,6 +5,7 @@ use super::World;
 use super::oracle::Checked;
 use crate::batch::Batch;
 use crate::chaos::{Chaos, ChaosControl};
+use crate::clock::Clock;
 use crate::conformance::{chunks, seal};
 use crate::directory::{Claim, Directory, Keep, NodeStats, Orphan};
 use crate::error::LogError;
@@ -41,10 +42,12 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(engine: Checked, control: ChaosControl, lease: Arc<Lease>) -> Self {
+    pub fn new(engine: Checked, control: ChaosControl, lease: Arc<Lease>, clock: Clock) -> Self {
         let owner = engine.inner.owner().clone();
         let engine = Arc::new(Chaos::new(Arc::new(engine), control.clone()));
-        let tiered = Arc::new(Tiered::new(engine.clone(), lease.clone()));
+        let tiered =
+            Tiered::new(engine.clone(), engine.clone(), owner.clone(), lease.clone(), clock);
+        let tiered = Arc::new(tiered);
         let (dead, busy) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { owner, engine, control, tiered, lease, dead, busy }
     }

@@ -236,8 +236,11 @@ async fn an_owner_in_tiers_goes_on_after_a_pause_of_the_store() {
     let server = RedisServer::start().unwrap();
     let stage = Stage::on(&server);
     let (a, b) = (stage.node("a").await, stage.node("b").await);
-    let lease = Arc::new(Lease::new(crate::Clock::system()));
-    let tiered = Arc::new(Tiered::new(Arc::new(a.clone()), lease));
+    let clock = crate::Clock::system();
+    let lease = Arc::new(Lease::new(clock.clone()));
+    let engine = Arc::new(a.clone());
+    let tiered = Tiered::new(engine.clone(), engine, a.owner().clone(), lease, clock);
+    let tiered = Arc::new(tiered);
     let owner = crate::conformance::Handles { log: tiered, ..handles(&a) };
     let mut writer = Writer::open(&owner).await;
     let reader = copy(&writer);
