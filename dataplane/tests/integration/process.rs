@@ -1,14 +1,16 @@
 //! `dataplane run`: what it refuses, how it serves, and how signals end it. Real processes.
 
-use crate::fixture::{Call, KEY, PATIENCE, Socket};
+use crate::fixture::{Call, KEY, PATIENCE, Socket, texts};
 use crate::playground::eventually;
-use protocol::ServerFrame;
+use protocol::sim::Directive;
+use protocol::{Epoch, Index, ServerFrame};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use streamlog::Clock;
+use streamlog::redis::server::RedisServer;
 use tempfile::TempDir;
 
 const ADMIN_KEY: &str = "an admin key for tests";
@@ -317,4 +319,42 @@ async fn it_ends_with_whoever_started_it() {
     drop(input);
     let (code, took) = running.ends().await;
     assert!(code.is_some() && took < PATIENCE, "{code:?} {took:?}");
+}
+
+#[tokio::test]
+async fn sigterm_hands_a_live_answer_to_another_process_over_redis() {
+    let server = tokio::task::spawn_blocking(RedisServer::start).await.unwrap().unwrap();
+    let file = |name: &str| {
+        let url = server.url();
+        let text = yaml(&format!(
+            "store:\n  redis:\n    url: {url}\ndrain:\n  lingerMs: 500\n\
+             ownership:\n  leaseMs: 1000\n  renewMs: 300\n  lookMs: 50\n"
+        ));
+        text.replace("solo", name)
+    };
+    let mut first = Setup::new(&file("first")).run();
+    let second = Setup::new(&file("second")).run();
+    eventually(async || first.ready().await == 200 && second.ready().await == 200).await;
+    let content = "[sim tokens=200 rate=50 seed=4]";
+    let mut socket = first.call().welcomed().await;
+    socket.say(json!({"type": "CHAT_REQUEST", "content": content})).await;
+    let message = loop {
+        if let ServerFrame::Accepted(accepted) = socket.frame().await {
+            break accepted.message_id;
+        }
+    };
+    // By then the second one has been in touch with the store long enough to be trusted.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    first.signal("TERM");
+    let mut elsewhere = second.call().welcomed().await;
+    elsewhere.reconnect(message, -1).await;
+    let frames = elsewhere.until_end().await;
+    let directive = Directive::parse(content).unwrap();
+    let whole = (0..200).map(|at| directive.chunk(Index(at), Epoch(1)).content.to_string());
+    assert_eq!(texts(&frames, 0), whole.collect::<Vec<_>>());
+    let moved = frames.iter().any(|frame| matches!(frame, ServerFrame::Takeover(_)));
+    assert!(moved || first.child.try_wait().unwrap().is_some(), "it was handed over");
+    drop(socket);
+    let (code, _) = first.ends().await;
+    assert_eq!(code, Some(0));
 }
