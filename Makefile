@@ -26,7 +26,7 @@ test: ## Check everything that CI checks
 	@# The deliberate bugs are compiled in by a feature, so their test is a build of its own.
 	cargo test --workspace --features dataplane/bugs --test integration teeth_one
 
-chaos: ## Crash and drain nodes under load, write docs/verification.md (ANSWERS=1000 SEED=1)
+chaos: ## Crash and drain nodes under load, write docs/verification.md (ANSWERS=1000 SEED=1 STORES=)
 	@sh xtask/setup.sh
 	@cargo xtask chaos --answers $(ANSWERS) --seed $(SEED) --report docs/verification.md
 

@@ -42,14 +42,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     command.arg("--report").arg(&written);
     let status = Group::spawn("chatctl", &mut command)?.wait(&stop)?;
     if let (Some(path), Ok(result)) = (&args.report, std::fs::read_to_string(&written)) {
-        let how = format!("make chaos ANSWERS={} SEED={}", args.answers, args.seed);
+        // The playground has inherited it.
+        let part = part(&std::env::var_os("STORES").unwrap_or_default().to_string_lossy());
+        let how = format!("make {part} ANSWERS={} SEED={}", args.answers, args.seed);
         let text = format!("{}\n\n{}", document::circumstances(&how), document::as_part(&result));
-        document::write_part(path, "chaos", &text)?;
+        document::write_part(path, &part, &text)?;
     }
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }
     Err(playground.with_log(anyhow::anyhow!("chatctl chaos: {status}")))
+}
+
+/// Each store has its own part of the document, named as it is made.
+fn part(stores: &str) -> String {
+    match stores {
+        "" | "memory" => "chaos".to_owned(),
+        stores => format!("chaos STORES={stores}"),
+    }
 }
 
 /// The folder of the debug binaries: where this one is.
