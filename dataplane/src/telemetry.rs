@@ -8,7 +8,7 @@ use crate::node::Node;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use streamlog::Ids;
@@ -74,7 +74,8 @@ pub async fn trace_request(
         let response = next.run(request).await;
         let status = response.status();
         let ms = node.clock.now().saturating_duration_since(began).as_millis() as u64;
-        if status.is_server_error() {
+        // A node that drains or has no store says 503 to everybody, and says elsewhere why.
+        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
             tracing::warn!(status = status.as_u16(), ms, "answered");
         } else {
             tracing::debug!(status = status.as_u16(), ms, "answered");
