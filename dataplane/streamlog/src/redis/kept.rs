@@ -44,6 +44,8 @@ struct Entry {
     bell: Bell,
     /// Attaches on their way: they will listen to what is told meanwhile.
     attaching: usize,
+    /// Whether the stream tells this node, as far as is known here.
+    listed: bool,
     own: Option<Own>,
     used: Instant,
 }
@@ -60,6 +62,14 @@ pub(super) struct Known {
     pub(super) meta: Arc<Meta>,
     pub(super) opening: Arc<Opening>,
     pub(super) used_tools: bool,
+}
+
+impl Known {
+    /// The stream whose head is this one, at no certain time.
+    pub(super) fn state(&self, hot: Hot) -> State {
+        let (meta, opening) = (self.meta.clone(), self.opening.clone());
+        State { hot, meta, opening, used_tools: self.used_tools, now: 0 }
+    }
 }
 
 /// Where an index stands in a text of one life.
@@ -79,6 +89,7 @@ impl Entry {
             told: Told::default(),
             bell: Bell::default(),
             attaching: 0,
+            listed: false,
             own: None,
             used: now,
         }
@@ -121,6 +132,7 @@ impl Attaching<'_> {
         let mut memory = self.kept.lock();
         let entry = memory.streams.entry(self.stream).or_insert_with(|| Entry::new(now));
         entry.learn(*read);
+        entry.listed = true;
         let listener = entry.bell.listen();
         if entry.known.as_ref() != Some(read) {
             // Told while the page was on its way: this one has not heard it.
@@ -200,7 +212,13 @@ impl Kept {
             memory.streams.iter_mut().filter(|(id, _)| stream.is_none_or(|it| it == **id));
         for (_, entry) in entries {
             entry.bell = Bell::default();
+            entry.listed = false;
         }
+    }
+
+    /// Whether the stream tells this node, as far as is known here.
+    pub(super) fn is_listed(&self, stream: MessageId) -> bool {
+        self.lock().streams.get(&stream).is_some_and(|entry| entry.listed)
     }
 
     pub(super) fn known(&self, stream: MessageId) -> Option<Known> {
@@ -243,9 +261,8 @@ impl Kept {
         let hot = entry.known?;
         let known = entry.cold.as_ref().filter(|known| known.cold == hot.cold())?;
         let (before, batches) = entry.told.page(&hot, from, limit)?;
-        let (meta, opening) = (known.meta.clone(), known.opening.clone());
-        let state = State { hot, meta, opening: opening.clone(), used_tools: false, now: 0 };
-        Some(Page { opening, head: state.head(true), from, before: Some(before), batches })
+        let (opening, head) = (known.opening.clone(), known.state(hot).head(true));
+        Some(Page { opening, head, from, before: Some(before), batches })
     }
 
     /// The head that this node's own last write left.
@@ -299,8 +316,12 @@ impl Kept {
         let now = self.clock.now();
         let mut memory = self.lock();
         let mut strangers = std::mem::take(&mut memory.strangers);
-        strangers
-            .retain(|stream| memory.streams.get(stream).is_none_or(|entry| !entry.is_followed()));
+        strangers.retain(|stream| {
+            memory.streams.get_mut(stream).is_none_or(|entry| {
+                entry.listed &= entry.is_followed();
+                !entry.is_followed()
+            })
+        });
         memory.streams.retain(|_, entry| {
             let ended = entry.own.is_none() && entry.known.is_some_and(|known| known.sealed);
             let idle = now.saturating_duration_since(entry.used) >= FORGET_AFTER;

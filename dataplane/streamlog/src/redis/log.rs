@@ -34,7 +34,8 @@ impl RedisEngine {
     ) -> Result<Arc<Found>, LogError> {
         let kept = &self.inner.kept;
         let (known, place) = (kept.known(stream), kept.place(stream, from));
-        let ask = Ask { stream, from, limit, follow, known, place };
+        let listed = kept.is_listed(stream);
+        let ask = Ask { stream, from, limit, follow, listed, known, place };
         let found = self.inner.reading.read(ask).await;
         match &found {
             Ok(found) => {

@@ -141,6 +141,15 @@ fn entry(first: Index, offset: u32) -> [u8; 12] {
     entry
 }
 
+/// Where to begin to read for this index, by the index of the text.
+pub(super) fn offset_of(index: &[u8], from: Index) -> usize {
+    let entries = index.chunks_exact(12).map_while(|entry| {
+        let (first, offset) = (entry.first_chunk::<8>()?, entry.last_chunk::<4>()?);
+        Some((u64::from_be_bytes(*first), u32::from_be_bytes(*offset) as usize))
+    });
+    entries.take_while(|(first, _)| *first <= from.0).last().map_or(0, |(_, offset)| offset)
+}
+
 /// A whole text and its index.
 fn packed(batches: &[Arc<Batch>]) -> (Vec<u8>, Vec<u8>) {
     let (mut text, mut index) = (Vec::new(), Vec::new());

@@ -1,11 +1,11 @@
-//! Reads: a page is one script call, and readers that want the same at the same moment share it.
+//! Reads: a page is one round trip, and readers that want the same at the same moment share it.
 
 use super::gather::Gather;
-use super::head::Hot;
+use super::head::{Hot, LENGTH};
 use super::kept::{Known, Place};
 use super::keys::Keys;
 use super::link::{AWAY, Link};
-use super::meta::{Meta, State};
+use super::meta::{Meta, State, offset_of};
 use super::packing::{Corrupt, unpack};
 use super::reply;
 use super::scripts::{Name, Scripts};
@@ -21,6 +21,12 @@ const MOST_READS: usize = 256;
 /// A read asks for at least so many bytes of text, and for at most so many.
 const LEAST_BYTES: usize = 4 * 1024;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// Where an index stands is not known before the first look: so much is read from the start.
+const GUESSED_BYTES: usize = 64 * 1024;
+/// From an entry of the index to the next one lie about 64 KiB and a batch.
+const INDEXED_BYTES: usize = 2 * 64 * 1024;
+/// Commands of one read.
+const MOST_COMMANDS: usize = 7;
 /// A page that did not fit is asked for again, larger, at most so often.
 const ROUNDS: usize = 8;
 
@@ -32,6 +38,8 @@ pub(super) struct Ask {
     pub(super) limit: usize,
     /// Registers this node among the followers.
     pub(super) follow: bool,
+    /// It is registered already, as far as is known here.
+    pub(super) listed: bool,
     pub(super) known: Option<Known>,
     pub(super) place: Option<Place>,
 }
@@ -39,7 +47,8 @@ pub(super) struct Ask {
 impl Ask {
     /// The stream without text.
     pub(super) fn peek(stream: MessageId) -> Self {
-        Self { stream, from: BEYOND, limit: 0, follow: false, known: None, place: None }
+        let (known, place) = (None, None);
+        Self { stream, from: BEYOND, limit: 0, follow: false, listed: false, known, place }
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -118,51 +127,86 @@ impl Reading {
     }
 }
 
-/// What became of one call.
+/// What became of one read.
 enum Outcome {
     Done(Answer),
-    /// Ask again: with more bytes, or without the place.
-    Again {
-        place: Option<Place>,
-        bytes: usize,
-    },
+    /// Something changed meanwhile, or what was asked for was not enough.
+    Again(Plan),
+}
+
+/// What is asked of the store for one read.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    register: bool,
+    /// The rarely written part, and the index.
+    cold: bool,
+    /// Where the text is read from, and how much of it.
+    text: Option<(usize, usize)>,
+    /// That is where the index stands, or the best that is known of it.
+    sure: bool,
+}
+
+impl Plan {
+    fn of(ask: &Ask) -> Self {
+        let bytes = ask.limit.clamp(LEAST_BYTES, MOST_BYTES);
+        let plan = Self { register: ask.follow && !ask.listed, ..Self::guess() };
+        let cold = ask.known.is_none();
+        let plan = Self { cold, ..plan };
+        match ask.place {
+            _ if ask.from == BEYOND => Self { text: None, sure: true, ..plan },
+            Some(place) => Self { text: Some((place.offset, bytes)), sure: true, ..plan },
+            None if ask.from == Index::ZERO => Self { text: Some((0, bytes)), sure: true, ..plan },
+            None => plan,
+        }
+    }
+
+    /// Who asks for nothing else may want to know when that was.
+    fn needs_time(&self) -> bool {
+        self.cold && self.text.is_none()
+    }
+
+    /// Text read from its start is there or not; from elsewhere it may just end before.
+    fn needs_existence(&self) -> bool {
+        self.text.is_none_or(|(offset, _)| offset > 0)
+    }
+
+    /// Most texts are shorter than this; of a longer one the index says where to look.
+    fn guess() -> Self {
+        Self { register: false, cold: true, text: Some((0, GUESSED_BYTES)), sure: false }
+    }
 }
 
 /// A read on its way.
 struct Pending {
     at: usize,
     ask: Ask,
-    bytes: usize,
+    plan: Plan,
 }
 
 impl Parts {
     async fn read_all(&self, asks: Vec<Ask>) -> Vec<Answer> {
         let mut answers = vec![Err(AWAY); asks.len()];
-        let pending = asks.into_iter().enumerate().map(|(at, ask)| {
-            let bytes = ask.limit.clamp(LEAST_BYTES, MOST_BYTES);
-            Pending { at, ask, bytes }
-        });
-        let mut pending: Vec<_> = pending.collect();
+        let pending = asks.into_iter().enumerate();
+        let mut pending: Vec<_> =
+            pending.map(|(at, ask)| Pending { at, plan: Plan::of(&ask), ask }).collect();
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 break;
             }
-            let mut pipeline = redis::Pipeline::with_capacity(pending.len());
+            let mut pipeline = redis::Pipeline::with_capacity(pending.len() * MOST_COMMANDS);
             for read in &pending {
-                pipeline.add_command(self.command(read));
+                self.commands(read, &mut pipeline);
             }
             let Ok(values) = self.link.send(&pipeline).await else { break };
-            let mut again = Vec::new();
-            for (read, value) in pending.into_iter().zip(values) {
-                match taken_apart(&read, value) {
+            let (mut values, mut again) = (values.into_iter(), Vec::new());
+            for read in pending {
+                match self.taken_apart(&read, &mut values) {
                     Outcome::Done(answer) => {
                         if let Some(place) = answers.get_mut(read.at) {
                             *place = answer;
                         }
                     }
-                    Outcome::Again { place, bytes } => {
-                        again.push(Pending { ask: Ask { place, ..read.ask }, bytes, ..read });
-                    }
+                    Outcome::Again(plan) => again.push(Pending { plan, ..read }),
                 }
             }
             pending = again;
@@ -170,90 +214,129 @@ impl Parts {
         answers
     }
 
-    fn command(&self, read: &Pending) -> redis::Cmd {
-        let ask = &read.ask;
-        let mut cmd = self.scripts.call(Name::Fetch, &self.keys.stream(ask.stream));
-        cmd.arg(ask.from.0);
-        cmd.arg(ask.known.as_ref().map(|known| known.cold.to_vec()).unwrap_or_default());
-        cmd.arg(read.bytes);
-        match ask.place {
-            Some(place) => cmd.arg(&place.life.to_be_bytes()).arg(place.offset),
-            None => cmd.arg("").arg(0),
+    /// Plain commands cost the store a fourth of what a script does that reads the same. The head is
+    /// read before and after everything else: if it is the same, all of it is one moment's truth.
+    fn commands(&self, read: &Pending, pipeline: &mut redis::Pipeline) {
+        let [head, text, meta] = self.keys.stream(read.ask.stream);
+        let plan = &read.plan;
+        if plan.register {
+            let mut follow = self.scripts.call(Name::Follow, std::slice::from_ref(&head));
+            follow.arg(&self.follower);
+            pipeline.add_command(follow);
+        }
+        pipeline.cmd("GET").arg(&head);
+        if plan.cold {
+            pipeline.cmd("HMGET").arg(meta).arg(&["meta", "opening", "tools", "index"]);
+        }
+        if plan.needs_time() {
+            pipeline.cmd("TIME");
+        }
+        if plan.needs_existence() {
+            pipeline.cmd("EXISTS").arg(&text);
+        }
+        if let Some((offset, bytes)) = plan.text {
+            pipeline.cmd("GETRANGE").arg(text).arg(offset).arg(offset + bytes - 1);
+        }
+        pipeline.cmd("GETRANGE").arg(head).arg(0).arg(LENGTH - 1);
+    }
+
+    /// Takes one read's answers from the pipeline's, all of them whatever they are.
+    fn taken_apart(&self, read: &Pending, values: &mut impl Iterator<Item = Value>) -> Outcome {
+        let (ask, plan) = (&read.ask, &read.plan);
+        let mut next = || values.next().unwrap_or_default();
+        let _registered = plan.register.then(&mut next);
+        let head = reply::bytes(next());
+        let cold = plan.cold.then(|| reply::items(next()));
+        let now = plan.needs_time().then(&mut next).and_then(reply::milliseconds);
+        let there = plan.needs_existence().then(&mut next).and_then(reply::number);
+        let text = plan.text.map(|_| next()).and_then(reply::bytes).unwrap_or_default();
+        let after = reply::bytes(next()).unwrap_or_default();
+        let Some(head) = head else { return Outcome::Done(Err(LogError::NotFound)) };
+        let (fixed, followers) = head.split_at(LENGTH.min(head.len()));
+        let Some(hot) = Hot::parse(fixed) else { return Outcome::Done(Err(AWAY)) };
+        let me = self.follower.as_bytes();
+        let listed = followers.windows(me.len()).any(|name| name == me);
+        let register = ask.follow && !hot.sealed && !listed;
+        if fixed != after.as_slice() || register {
+            return Outcome::Again(Plan { register, ..*plan });
+        }
+        let (state, index) = match cold {
+            Some(fields) => match from_fields(hot, fields, now.unwrap_or_default()) {
+                Some(state) => state,
+                None => return Outcome::Done(Err(AWAY)),
+            },
+            None => match ask.known.as_ref().filter(|known| known.cold == hot.cold()) {
+                Some(known) => (known.state(hot), Vec::new()),
+                None => return Outcome::Again(Plan { cold: true, ..*plan }),
+            },
         };
-        cmd.arg(if ask.follow { &self.follower } else { "" });
-        cmd
+        // A text of no bytes has no key; the text of a live stream comes back with its owner.
+        let there = there.map_or(!text.is_empty(), |there| there == 1);
+        let there = there || hot.size == 0 || !hot.sealed;
+        paged(read, Raw { state, index, text, there })
     }
 }
 
-/// The script's answer, checked as far as that goes.
+/// What was read in one moment.
 struct Raw {
     state: State,
+    index: Vec<u8>,
     text: Vec<u8>,
-    offset: usize,
     there: bool,
 }
 
-fn raw(ask: &Ask, items: Vec<Value>) -> Option<Raw> {
-    let mut items = items.into_iter();
-    let hot = Hot::parse(&reply::bytes(items.next()?)?)?;
-    let meta = items.next()?;
-    let text = reply::bytes(items.next()?)?;
-    let offset = reply::number(items.next()?)? as usize;
-    let there = reply::number(items.next()?)? == 1;
-    let (seconds, micros) = (reply::number(items.next()?)?, reply::number(items.next()?)?);
-    let now = seconds * 1_000 + micros / 1_000;
-    let state = match meta {
-        Value::Array(fields) => {
-            let mut fields = fields.into_iter();
-            let meta: Meta = serde_json::from_slice(&reply::bytes(fields.next()?)?).ok()?;
-            let opening: Opening = serde_json::from_slice(&reply::bytes(fields.next()?)?).ok()?;
-            let used_tools = fields.next().and_then(reply::number) == Some(1);
-            State { hot, meta: Arc::new(meta), opening: Arc::new(opening), used_tools, now }
-        }
-        _ => {
-            let known = ask.known.as_ref().filter(|known| known.cold == hot.cold())?;
-            let (meta, opening) = (known.meta.clone(), known.opening.clone());
-            State { hot, meta, opening, used_tools: known.used_tools, now }
-        }
-    };
-    Some(Raw { state, text, offset, there })
+/// The stream, and the index of its text.
+fn from_fields(hot: Hot, fields: Vec<Value>, now: u64) -> Option<(State, Vec<u8>)> {
+    let mut fields = fields.into_iter();
+    let meta: Meta = serde_json::from_slice(&reply::bytes(fields.next()?)?).ok()?;
+    let opening: Opening = serde_json::from_slice(&reply::bytes(fields.next()?)?).ok()?;
+    let used_tools = fields.next().and_then(reply::number) == Some(1);
+    let index = fields.next().and_then(reply::bytes).unwrap_or_default();
+    let state = State { hot, meta: Arc::new(meta), opening: Arc::new(opening), used_tools, now };
+    Some((state, index))
 }
 
-fn taken_apart(read: &Pending, value: Value) -> Outcome {
-    let ask = &read.ask;
-    let items = match value {
-        Value::Nil => return Outcome::Done(Err(LogError::NotFound)),
-        Value::Array(items) => items,
-        _ => return Outcome::Done(Err(AWAY)),
+fn paged(read: &Pending, raw: Raw) -> Outcome {
+    let (ask, plan, hot) = (&read.ask, &read.plan, &raw.state.hot);
+    let (offset, bytes) = plan.text.unwrap_or_default();
+    let anew = || Outcome::Again(Plan { register: plan.register, ..Plan::guess() });
+    // A place of another life means nothing.
+    let stray = plan.sure
+        && ask.place.is_some_and(|place| place.life != hot.life && place.offset == offset);
+    let unpacked = match unpack(&raw.text, ask.from, ask.limit) {
+        _ if stray && offset > 0 => return anew(),
+        Err(Corrupt) if offset > 0 => return anew(),
+        Err(Corrupt) => return Outcome::Done(Err(AWAY)),
+        Ok(unpacked) => unpacked,
     };
-    let Some(raw) = raw(ask, items) else { return Outcome::Done(Err(AWAY)) };
-    let retry = Outcome::Again { place: None, bytes: read.bytes };
-    match unpack(&raw.text, ask.from, ask.limit) {
-        Err(Corrupt) if ask.place.is_some() => retry,
-        Err(Corrupt) => Outcome::Done(Err(AWAY)),
-        Ok(unpacked) => {
-            let first = unpacked.batches.first().map(|batch| batch.first);
-            // Text that begins after the index is right only where what lies before was trimmed.
-            let hole = first.is_some_and(|first| first > ask.from.max(raw.state.meta.first));
-            let none = first.is_none() && ask.from < raw.state.hot.tail;
-            if none && raw.text.len() >= read.bytes && read.bytes < MOST_BYTES {
-                let bytes = (raw.text.len() + unpacked.lacks).saturating_mul(2).min(MOST_BYTES);
-                return Outcome::Again { place: ask.place, bytes };
-            }
-            if (hole || none) && ask.place.is_some() {
-                return retry;
-            }
-            if hole {
-                return Outcome::Done(Err(AWAY));
-            }
-            let end = unpacked.batches.last().map(|batch| Place {
-                life: raw.state.hot.life,
-                index: batch.end(),
-                offset: raw.offset + unpacked.ends,
-            });
-            Outcome::Done(Ok(Arc::new(found(ask, raw, unpacked.batches, end))))
-        }
+    let first = unpacked.batches.first().map(|batch| batch.first);
+    // Text that begins after the index is right only where what lies before was trimmed.
+    let hole = first.is_some_and(|first| first > ask.from.max(raw.state.meta.first));
+    let none = first.is_none() && ask.from < hot.tail && raw.there;
+    if none && !plan.sure && !plan.cold {
+        return anew();
     }
+    if none && !plan.sure {
+        let bytes = ask.limit.clamp(LEAST_BYTES, MOST_BYTES) + INDEXED_BYTES;
+        let text = Some((offset_of(&raw.index, ask.from), bytes));
+        return Outcome::Again(Plan { text, sure: true, ..*plan });
+    }
+    if none && raw.text.len() >= bytes && bytes < MOST_BYTES {
+        let more = (raw.text.len() + unpacked.lacks).saturating_mul(2).min(MOST_BYTES);
+        return Outcome::Again(Plan { text: Some((offset, more)), ..*plan });
+    }
+    if (hole || none) && offset > 0 {
+        return anew();
+    }
+    if hole {
+        return Outcome::Done(Err(AWAY));
+    }
+    let end = unpacked.batches.last().map(|batch| Place {
+        life: hot.life,
+        index: batch.end(),
+        offset: offset + unpacked.ends,
+    });
+    Outcome::Done(Ok(Arc::new(found(ask, raw, unpacked.batches, end))))
 }
 
 fn found(ask: &Ask, raw: Raw, batches: Vec<Arc<crate::Batch>>, place: Option<Place>) -> Found {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[repr(usize)]
 pub(super) enum Name {
     Append,
-    Fetch,
+    Follow,
     Swap,
     Unfollow,
     Enlist,
@@ -22,7 +22,7 @@ pub(super) enum Name {
 
 const TEXTS: [&str; 10] = [
     include_str!("scripts/append.lua"),
-    include_str!("scripts/fetch.lua"),
+    include_str!("scripts/follow.lua"),
     include_str!("scripts/swap.lua"),
     include_str!("scripts/unfollow.lua"),
     include_str!("scripts/enlist.lua"),

@@ -1,7 +1,7 @@
 //! What an append costs Redis, as a ratio to the cheapest thing that keeps the same bytes.
 
 use super::super::RedisEngine;
-use super::{Stage, handles};
+use super::{Stage, handles, until};
 use crate::conformance::Writer;
 use crate::log::StreamLog;
 use crate::redis::server::RedisServer;
@@ -69,8 +69,8 @@ async fn an_append_costs_a_few_bare_commands() {
     }
     lap(&server);
     appended(&a, &mut writers).await;
+    until(|| b.stats().hints == (STREAMS * ROUNDS) as u64).await;
     lap(&server);
-    assert_eq!(b.stats().hints, STREAMS as u64 * ROUNDS as u64);
     let [bare, append, _, followed] = spent[..] else { panic!("{spent:?}") };
     println!("µs of Redis: APPEND {bare:.1}, append {append:.1}, with a follower {followed:.1}");
     assert!(append < bare * AT_MOST, "{append:.1} µs an append, {bare:.1} µs an APPEND");
@@ -104,5 +104,5 @@ async fn a_resume_costs_about_a_ping() {
     println!("PING, resume of 100 from 200, in turn: µs of Redis and time: {laps:.1?}");
     let [ping, resume] =
         [0, 1].map(|at| laps.iter().skip(at).step_by(2).map(|lap| lap.0).fold(f64::MAX, f64::min));
-    assert!(resume < ping * 6.0, "{resume:.1} µs of Redis a resume, {ping:.1} a PING");
+    assert!(resume < ping * 4.0, "{resume:.1} µs of Redis a resume, {ping:.1} a PING");
 }
