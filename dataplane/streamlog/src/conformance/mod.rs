@@ -19,7 +19,7 @@ pub mod repair;
 #[cfg(test)]
 pub(crate) mod scene;
 #[cfg(all(test, feature = "bugs"))]
-mod teeth;
+pub(crate) mod teeth;
 pub mod writing;
 
 use crate::batch::Batch;

@@ -21,7 +21,7 @@ const SEEDS: u64 = 500;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A bug is switched on; nothing else runs.
-struct Bitten(#[allow(dead_code)] MutexGuard<'static, ()>);
+pub(crate) struct Bitten(#[allow(dead_code)] MutexGuard<'static, ()>);
 
 impl Drop for Bitten {
     fn drop(&mut self) {
@@ -29,7 +29,8 @@ impl Drop for Bitten {
     }
 }
 
-fn alone() -> Bitten {
+/// Waits until nothing else runs.
+pub(crate) fn alone() -> Bitten {
     Bitten(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

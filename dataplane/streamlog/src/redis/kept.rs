@@ -20,6 +20,9 @@ const PLACES: usize = 8;
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
 /// What nobody listens to and nobody writes is forgotten after this time.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// Text that came with a hint is read within this time or not at all: a node that slept asks the
+/// store before it tells anything.
+const TOLD_FOR: Duration = Duration::from_secs(1);
 /// Streams to be let go of that wait for a sweep; more are found by the store itself.
 const MOST_STRANGERS: usize = 4_096;
 
@@ -41,6 +44,8 @@ struct Entry {
     cold: Option<Known>,
     places: VecDeque<Place>,
     told: Told,
+    /// When the last of it was heard.
+    told_at: Instant,
     bell: Bell,
     /// Attaches on their way: they will listen to what is told meanwhile.
     attaching: usize,
@@ -87,6 +92,7 @@ impl Entry {
             cold: None,
             places: VecDeque::new(),
             told: Told::default(),
+            told_at: now,
             bell: Bell::default(),
             attaching: 0,
             listed: false,
@@ -176,9 +182,11 @@ impl Kept {
 
     /// A hint arrived, perhaps with the batch that it is about.
     pub(super) fn heard(&self, stream: MessageId, hot: Hot, batch: Option<Arc<Batch>>) {
+        let now = self.clock.now();
         let mut memory = self.lock();
         let followed = memory.streams.get_mut(&stream).is_some_and(|entry| {
             if let Some(batch) = batch {
+                entry.told_at = now;
                 entry.told.push(&hot, batch);
                 let offset = hot.size as usize;
                 entry.remember(Place { life: hot.life, index: hot.tail, offset });
@@ -258,6 +266,10 @@ impl Kept {
     pub(super) fn told(&self, stream: MessageId, from: Index, limit: usize) -> Option<Page> {
         let memory = self.lock();
         let entry = memory.streams.get(&stream).filter(|entry| entry.is_followed())?;
+        let age = self.clock.now().saturating_duration_since(entry.told_at);
+        if age > TOLD_FOR {
+            return None;
+        }
         let hot = entry.known?;
         let known = entry.cold.as_ref().filter(|known| known.cold == hot.cold())?;
         let (before, batches) = entry.told.page(&hot, from, limit)?;

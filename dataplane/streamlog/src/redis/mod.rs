@@ -54,6 +54,7 @@ use redis::{IntoConnectionInfo as _, ProtocolVersion};
 use runs::Runs;
 use scripts::Scripts;
 use stats::Counters;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +72,7 @@ const DEAD_PEER: Duration = Duration::from_secs(5);
 const MOST_LEAVING: usize = 16_384;
 
 /// Where Redis is, and how long to wait for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
     /// `redis://[user:password@]host:port[/db]`.
     pub url: String,
@@ -83,6 +84,13 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// Bound on one answer; after it the outcome of a call is unknown.
     pub response_timeout: Duration,
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the address: it may contain a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 impl Default for RedisConfig {

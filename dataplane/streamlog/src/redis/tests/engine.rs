@@ -19,6 +19,8 @@ async fn bad_addresses_are_refused_and_good_ones_ask_nobody() {
         let made = RedisEngine::new(config, stage.owner("a"), Clock::system());
         assert!(made.is_err(), "{url:?}");
     }
+    let secret = RedisConfig { url: "redis://:hush@h".to_owned(), ..RedisConfig::default() };
+    assert!(!format!("{secret:?}").contains("hush"));
     let nowhere = RedisConfig { url: "redis://127.0.0.1:1".to_owned(), ..RedisConfig::default() };
     assert!(RedisEngine::new(nowhere, stage.owner("a"), Clock::system()).is_ok());
 }
@@ -80,6 +82,11 @@ async fn text_that_came_with_a_hint_is_not_read_again() {
         assert_eq!(text(&page), writer.batches.last().unwrap().chunks);
         assert_eq!((b.stats().calls - calls, b.stats().told_reads), (0, round));
     }
+    // A node that slept does not tell from memory.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let calls = b.stats().calls;
+    b.read(writer.stream, Index(59), 1 << 20).await.unwrap();
+    assert!(b.stats().calls > calls && b.stats().told_reads == 20);
     // What is true now is asked of the store; so is everything after any other change.
     a.mark(writer.stream, crate::directory::Mark::Cancel).await.unwrap();
     timeout(SOON, watch.changed()).await.unwrap().unwrap();

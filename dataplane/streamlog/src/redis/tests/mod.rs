@@ -4,6 +4,8 @@ mod cost;
 mod engine;
 mod faults;
 mod model;
+#[cfg(feature = "bugs")]
+mod teeth;
 
 use super::server::RedisServer;
 use super::{RedisConfig, RedisEngine};
