@@ -183,7 +183,8 @@ pub trait Directory: Send + Sync + 'static {
     /// `Fenced` where somebody else was first, `Sealed`, `NotFound`, `Unavailable`.
     async fn claim(&self, claim: &Claim, by: &Owner) -> Result<Claimed, LogError>;
 
-    /// Sets a mark, from any node, as often as you like.
+    /// Sets a mark, as often as you like: a cancel from any node, a hand-over by the owner. That of
+    /// another node is accepted and means nothing: it came after a claim.
     ///
     /// # Errors
     /// `Sealed` where it is too late, `NotFound`, `Unavailable`.

@@ -235,6 +235,8 @@ pub async fn a_mark_orphans_the_stream_of_the_living<F: Fixture>() {
     writer.append(1).await.expect("its owner goes on until it is fenced");
     writer.taken_by(&b, Keep::Tail).await.unwrap();
     assert_eq!(orphan(&b, writer.stream).await, None, "a claim clears the mark");
+    a.directory.mark(writer.stream, Mark::HandOver).await.unwrap();
+    assert_eq!(orphan(&b, writer.stream).await, None, "who owns it no more cannot offer it");
     a.directory.release(&a.owner).await.unwrap();
 }
 

@@ -116,6 +116,8 @@ impl Directory for MemoryHandle {
             match mark {
                 Mark::Cancel => stored.cancel()?,
                 Mark::HandOver if stored.head().seal.is_some() => return Err(LogError::Sealed),
+                // Late, after another node's claim: it is not theirs to offer any more.
+                Mark::HandOver if stored.owner != self.owner => {}
                 Mark::HandOver => stored.hand_over = stored.hand_over.or(Some(now)),
             }
             Ok(())

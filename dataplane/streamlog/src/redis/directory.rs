@@ -248,7 +248,7 @@ impl Directory for RedisEngine {
     async fn mark(&self, stream: MessageId, mark: Mark) -> Result<(), LogError> {
         let rule = |state: &State, _| match mark {
             Mark::Cancel => state.cancel(),
-            Mark::HandOver => state.hand_over(),
+            Mark::HandOver => state.hand_over(&self.inner.owner),
         };
         self.change(stream, None, rule).await.map(drop)
     }

@@ -293,9 +293,13 @@ impl State {
     }
 
     /// `None` where it was marked before.
-    pub(super) fn hand_over(&self) -> Result<Option<Swap>, LogError> {
+    pub(super) fn hand_over(&self, by: &Owner) -> Result<Option<Swap>, LogError> {
         if self.hot.sealed {
             return Err(LogError::Sealed);
+        }
+        if self.hot.owner != by.incarnation {
+            // Late, after another node's claim: it is not theirs to offer any more.
+            return Ok(None);
         }
         let mut swap = self.again();
         swap.hot.hand_over = true;

@@ -408,7 +408,10 @@ impl Directory for Checked {
             assert_eq!(done.is_ok(), oracle.seal.is_none(), "{mark:?}");
             match mark {
                 Mark::Cancel => oracle.cancel |= done.is_ok(),
-                Mark::HandOver => oracle.marked |= done.is_ok(),
+                Mark::HandOver => {
+                    let is_theirs = oracle.owner.as_ref() == Some(me.inner.owner());
+                    oracle.marked |= done.is_ok() && is_theirs;
+                }
             }
             done
         })
