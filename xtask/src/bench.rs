@@ -158,6 +158,7 @@ impl Bench {
             binary: &self.binary,
             nodes: 1,
             coalesce_ms: Some(coalesce_ms),
+            stores: "memory",
             log: self.binary.with_file_name(format!("bench-{coalesce_ms}.log")),
         };
         Playground::start(options, &self.stop)

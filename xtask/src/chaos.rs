@@ -15,10 +15,40 @@ pub(crate) struct Args {
     /// Chooses what happens when; the same seed makes the same plan
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Nodes in one process over the memory engine, or processes over a Redis that is disturbed too
+    #[arg(long, env = "STORES", default_value = "memory")]
+    stores: Stores,
     /// Write the result into this document, between its markers
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stores {
+    Memory,
+    Redis,
+}
+
+impl Stores {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// Name of the part of the document.
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Memory => "chaos",
+            Self::Redis => "chaos STORES=redis",
+        }
+    }
+}
+
+/// What may happen over Redis.
+const FAULTS_OVER_REDIS: &str =
+    "kill,pause,drain,cut,stall,dup,cancel,store-pause,store-pubsub,store-restart";
 
 /// Succeeds when every answer arrived complete, once and in order.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -29,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         binary: &binaries.join("dataplane"),
         nodes: 3,
         coalesce_ms: None,
+        stores: args.stores.as_str(),
         log: binaries.join("chaos.log"),
     };
     let playground = Playground::start(options, &stop)?;
@@ -40,26 +71,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     command.args(["chaos", "--url", &playground.url()]);
     command.args(["--answers", &args.answers.to_string(), "--seed", &args.seed.to_string()]);
     command.arg("--report").arg(&written);
+    if args.stores == Stores::Redis {
+        command.args(["--faults", FAULTS_OVER_REDIS]);
+    }
     let status = Group::spawn("chatctl", &mut command)?.wait(&stop)?;
     if let (Some(path), Ok(result)) = (&args.report, std::fs::read_to_string(&written)) {
-        // The playground has inherited it.
-        let part = part(&std::env::var_os("STORES").unwrap_or_default().to_string_lossy());
+        let part = args.stores.part();
         let how = format!("make {part} ANSWERS={} SEED={}", args.answers, args.seed);
         let text = format!("{}\n\n{}", document::circumstances(&how), document::as_part(&result));
-        document::write_part(path, &part, &text)?;
+        document::write_part(path, part, &text)?;
     }
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }
     Err(playground.with_log(anyhow::anyhow!("chatctl chaos: {status}")))
-}
-
-/// Each store has its own part of the document, named as it is made.
-fn part(stores: &str) -> String {
-    match stores {
-        "" | "memory" => "chaos".to_owned(),
-        stores => format!("chaos STORES={stores}"),
-    }
 }
 
 /// The folder of the debug binaries: where this one is.

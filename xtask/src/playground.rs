@@ -29,6 +29,8 @@ pub(crate) struct Options<'a> {
     pub(crate) nodes: usize,
     /// `CHAT_COALESCE_MS`; `None`: the default.
     pub(crate) coalesce_ms: Option<u64>,
+    /// `STORES`: memory or redis.
+    pub(crate) stores: &'a str,
     /// Where its output goes.
     pub(crate) log: PathBuf,
 }
@@ -75,6 +77,7 @@ impl Playground {
         command.arg("playground").stdout(out.try_clone()?).stderr(out);
         command.env("CHAT_DEV_PORT", port.to_string());
         command.env("CHAT_DEV_NODES", options.nodes.to_string());
+        command.env("STORES", options.stores);
         if let Some(window) = options.coalesce_ms {
             command.env("CHAT_COALESCE_MS", window.to_string());
         }
@@ -182,8 +185,13 @@ mod tests {
     fn a_playground_that_dies_at_once_shows_its_log() {
         // `sh playground` says that there is no such file, and exits.
         let log = std::env::temp_dir().join(format!("xtask-{}.log", std::process::id()));
-        let options =
-            Options { binary: Path::new("sh"), nodes: 1, coalesce_ms: None, log: log.clone() };
+        let options = Options {
+            binary: Path::new("sh"),
+            nodes: 1,
+            coalesce_ms: None,
+            stores: "memory",
+            log: log.clone(),
+        };
         let error = Playground::start(options, &Stop::default()).err().unwrap();
         std::fs::remove_file(&log).unwrap();
         let text = format!("{error:#}");

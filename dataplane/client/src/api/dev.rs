@@ -82,6 +82,32 @@ impl Dev {
         checked(call.json(&Pause { ms })).await.map(drop)
     }
 
+    /// Freezes Redis for a while.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; NOT_FOUND where the playground has none.
+    pub async fn pause_store(&self, time: Duration) -> Result<(), ApiError> {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let call = self.call(Method::POST, "/redis/pause");
+        checked(call.json(&Pause { ms })).await.map(drop)
+    }
+
+    /// Kills Redis, which comes back empty.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; NOT_FOUND where the playground has none.
+    pub async fn restart_store(&self) -> Result<(), ApiError> {
+        checked(self.call(Method::POST, "/redis/restart")).await.map(drop)
+    }
+
+    /// Cuts every subscription in Redis.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; NOT_FOUND where the playground has none.
+    pub async fn kill_pubsub(&self) -> Result<(), ApiError> {
+        checked(self.call(Method::POST, "/redis/kill-pubsub")).await.map(drop)
+    }
+
     /// Drains a node, by its default policy where none is named (`finish` or `continue`).
     ///
     /// # Errors

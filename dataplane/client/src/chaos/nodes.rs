@@ -1,6 +1,6 @@
 //! Kills, freezes and drains the playground's nodes as scheduled, and brings them back.
 
-use super::schedule::{Fault, NodeAct, NodeFaults};
+use super::schedule::{Fault, NodeAct, NodeFaults, StoreAct};
 use crate::api::{ApiError, Dev};
 use protocol::dev::{DevNode, NodePhase};
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub(super) async fn run(
         if let Some(fault) = schedule.next_if(|fault| began + fault.at <= now) {
             if apply(&dev, &names[fault.node], fault.what).await.unwrap_or(false) {
                 *done.faults.entry(fault.what.fault()).or_default() += 1;
-                if !matches!(fault.what, NodeAct::Pause { .. }) {
+                if !matches!(fault.what, NodeAct::Pause { .. } | NodeAct::Store(_)) {
                     back.insert(fault.node, now + fault.what.away());
                 }
             } else {
@@ -70,6 +70,9 @@ pub(super) async fn run(
 
 /// `false`: the node is not serving, or nobody else is.
 async fn apply(dev: &Dev, name: &str, what: NodeAct) -> Result<bool, ApiError> {
+    if let NodeAct::Store(act) = what {
+        return disturb(dev, act).await;
+    }
     let nodes = dev.nodes().await?;
     let serves = |node: &DevNode| node.phase == NodePhase::Serving;
     let target = nodes.iter().any(|node| node.name == name && serves(node));
@@ -84,6 +87,21 @@ async fn apply(dev: &Dev, name: &str, what: NodeAct) -> Result<bool, ApiError> {
             let policy = if at_once { "continue" } else { "finish" };
             dev.drain(name, Some(deadline), Some(policy)).await?;
         }
+        NodeAct::Store(_) => {}
+    }
+    Ok(true)
+}
+
+/// `false`: some node is not serving, and what it owns could be lost for good.
+async fn disturb(dev: &Dev, act: StoreAct) -> Result<bool, ApiError> {
+    let all = dev.nodes().await?.iter().all(|node| node.phase == NodePhase::Serving);
+    if !all && act != StoreAct::KillPubsub {
+        return Ok(false);
+    }
+    match act {
+        StoreAct::Pause { time } => dev.pause_store(time).await?,
+        StoreAct::KillPubsub => dev.kill_pubsub().await?,
+        StoreAct::Restart => dev.restart_store().await?,
     }
     Ok(true)
 }

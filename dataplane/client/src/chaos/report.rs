@@ -133,7 +133,9 @@ impl ChaosReport {
             ("reconnects".into(), self.reconnects.to_string()),
         ];
         let fault = |fault: Fault| self.faults.get(&fault).copied().unwrap_or(0);
-        let faults = Fault::ALL.map(|kind| format!("{kind} {}", fault(kind)));
+        let of_store = Fault::STORE.into_iter().filter(|kind| fault(*kind) > 0);
+        let faults: Vec<_> = Fault::ALL.into_iter().chain(of_store).collect();
+        let faults: Vec<_> = faults.iter().map(|kind| format!("{kind} {}", fault(*kind))).collect();
         rows.push(("faults".into(), faults.join(", ")));
         rows.push(("takeovers seen".into(), verdict.takeovers.to_string()));
         rows.extend(verdict.violations().map(|(name, count)| (name.into(), count.to_string())));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What can be done to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// A node dies at once and comes back later.
     Kill,
@@ -26,12 +26,20 @@ pub enum Fault {
     Dup,
     /// An answer is cancelled from another node.
     Cancel,
+    /// Redis freezes for a while, some times longer than any lease.
+    StorePause,
+    /// Redis drops every subscription.
+    StorePubsub,
+    /// Redis comes back empty while every owner lives.
+    StoreRestart,
 }
 
 impl Fault {
-    /// All of them.
+    /// Those that every playground knows.
     pub const ALL: [Self; 7] =
         [Self::Kill, Self::Pause, Self::Drain, Self::Cut, Self::Stall, Self::Dup, Self::Cancel];
+    /// Those of a playground over Redis.
+    pub const STORE: [Self; 3] = [Self::StorePause, Self::StorePubsub, Self::StoreRestart];
 
     /// The name on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
@@ -43,6 +51,9 @@ impl Fault {
             Self::Stall => "stall",
             Self::Dup => "dup",
             Self::Cancel => "cancel",
+            Self::StorePause => "store-pause",
+            Self::StorePubsub => "store-pubsub",
+            Self::StoreRestart => "store-restart",
         }
     }
 }
@@ -56,8 +67,13 @@ impl fmt::Display for Fault {
 impl std::str::FromStr for Fault {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|fault| fault.as_str() == text);
-        known.ok_or_else(|| format!("{text}: one of kill, pause, drain, cut, stall, dup, cancel"))
+        let mut known = Self::ALL.into_iter().chain(Self::STORE);
+        known.find(|fault| fault.as_str() == text).ok_or_else(|| {
+            format!(
+                "{text}: one of kill, pause, drain, cut, stall, dup, cancel, and over Redis \
+                 store-pause, store-pubsub, store-restart"
+            )
+        })
     }
 }
 
@@ -65,6 +81,14 @@ impl std::str::FromStr for Fault {
 const BETWEEN_MS: std::ops::Range<u64> = 1_000..4_000;
 /// A node that came back is left alone for so long, in milliseconds.
 const REST_MS: u64 = 1_500;
+
+/// Every so many faults of nodes one is the store's.
+const STORE_EVERY: u64 = 5;
+/// After a fault of the store no node is touched for so long, in milliseconds: longer than a lease
+/// and the time in which an owner may write back what was lost.
+const SETTLE_MS: u64 = 8_000;
+/// As long as Redis may be away without any node being called dead.
+const LONG_PAUSE: Duration = Duration::from_secs(20);
 
 /// One thing done to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +123,42 @@ pub enum NodeAct {
         /// From the drain on.
         back: Duration,
     },
+    /// Not a node's, but the store's of all.
+    Store(StoreAct),
+}
+
+/// What is done to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreAct {
+    /// Freeze it.
+    Pause {
+        /// How long.
+        time: Duration,
+    },
+    /// Cut every subscription.
+    KillPubsub,
+    /// Kill it; it comes back empty at once.
+    Restart,
+}
+
+impl StoreAct {
+    const fn fault(self) -> Fault {
+        match self {
+            Self::Pause { .. } => Fault::StorePause,
+            Self::KillPubsub => Fault::StorePubsub,
+            Self::Restart => Fault::StoreRestart,
+        }
+    }
+
+    /// How long no node must be away, in milliseconds: a store that forgot everything must find
+    /// every owner alive, and one that is away must not hide a crash.
+    const fn quiet_ms(self) -> u64 {
+        match self {
+            Self::Pause { time } => time.as_millis() as u64 + SETTLE_MS,
+            Self::KillPubsub => 0,
+            Self::Restart => SETTLE_MS,
+        }
+    }
 }
 
 impl NodeAct {
@@ -108,6 +168,7 @@ impl NodeAct {
             Self::Kill { .. } => Fault::Kill,
             Self::Pause { .. } => Fault::Pause,
             Self::Drain { .. } => Fault::Drain,
+            Self::Store(act) => act.fault(),
         }
     }
 
@@ -116,6 +177,7 @@ impl NodeAct {
         match self {
             Self::Kill { back } | Self::Drain { back, .. } => back,
             Self::Pause { time } => time,
+            Self::Store(_) => Duration::ZERO,
         }
     }
 }
@@ -125,6 +187,8 @@ impl NodeAct {
 pub struct NodeFaults {
     rng: SmallRng,
     kinds: Vec<Fault>,
+    store: Vec<Fault>,
+    nth: u64,
     at_ms: u64,
     /// Until when each node is away or resting.
     busy_ms: Vec<u64>,
@@ -135,8 +199,27 @@ impl NodeFaults {
     pub fn new(seed: u64, nodes: usize, faults: &BTreeSet<Fault>) -> Self {
         let of_nodes = [Fault::Kill, Fault::Pause, Fault::Drain];
         let kinds = of_nodes.into_iter().filter(|kind| faults.contains(kind)).collect();
+        let store = Fault::STORE.into_iter().filter(|kind| faults.contains(kind)).collect();
         let rng = SmallRng::seed_from_u64(seed ^ 0x6e6f_6465);
-        Self { rng, kinds, at_ms: 0, busy_ms: vec![0; nodes] }
+        Self { rng, kinds, store, nth: 0, at_ms: 0, busy_ms: vec![0; nodes] }
+    }
+
+    /// A fault of the store, when no node is away.
+    fn of_store(&mut self) -> NodeFault {
+        let act = match self.store[self.rng.random_range(0..self.store.len())] {
+            Fault::StorePause if self.rng.random_bool(0.3) => StoreAct::Pause { time: LONG_PAUSE },
+            Fault::StorePause => {
+                let ms = self.rng.random_range(500..4_000);
+                StoreAct::Pause { time: Duration::from_millis(ms) }
+            }
+            Fault::StorePubsub => StoreAct::KillPubsub,
+            _ => StoreAct::Restart,
+        };
+        if act.quiet_ms() > 0 {
+            self.at_ms = self.busy_ms.iter().copied().fold(self.at_ms, u64::max);
+            self.busy_ms.fill(self.at_ms + act.quiet_ms());
+        }
+        NodeFault { at: Duration::from_millis(self.at_ms), node: 0, what: NodeAct::Store(act) }
     }
 
     fn act(&mut self) -> NodeAct {
@@ -162,10 +245,15 @@ impl Iterator for NodeFaults {
     type Item = NodeFault;
 
     fn next(&mut self) -> Option<NodeFault> {
-        if self.kinds.is_empty() || self.busy_ms.len() < 2 {
+        if (self.kinds.is_empty() && self.store.is_empty()) || self.busy_ms.len() < 2 {
             return None;
         }
         self.at_ms += self.rng.random_range(BETWEEN_MS);
+        self.nth += 1;
+        let its_turn = self.kinds.is_empty() || self.nth.is_multiple_of(STORE_EVERY);
+        if !self.store.is_empty() && its_turn {
+            return Some(self.of_store());
+        }
         let now = self.at_ms;
         let mut free: Vec<usize> = Vec::new();
         free.extend((0..self.busy_ms.len()).filter(|node| self.busy_ms[*node] <= now));

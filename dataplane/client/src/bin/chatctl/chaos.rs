@@ -44,7 +44,8 @@ pub(crate) struct ChaosArgs {
     /// Answers at a time.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=2_000))]
     concurrency: u16,
-    /// What may happen: kill,pause,drain,cut,stall,dup,cancel; or none.
+    /// What may happen: kill,pause,drain,cut,stall,dup,cancel, over Redis also
+    /// store-pause,store-pubsub,store-restart; or none.
     #[arg(long, default_value = "kill,pause,drain,cut,stall,dup,cancel", value_parser = faults)]
     faults: Faults,
     /// The playground's CHAT_TAKEOVER, which says what is allowed: RESET with restart, INTERRUPTED
