@@ -6,11 +6,11 @@ use client::recorder::Recorder;
 use client::session::{Event, Options, Session};
 use client::token::TokenSource;
 use dataplane::playground::{Fleet, FleetOptions};
-use protocol::Settings;
 use protocol::dev::NodePhase;
 use protocol::drain::{DrainPolicy, DrainRequest};
 use protocol::settings::TakeoverPolicy;
 use protocol::sim::Directive;
+use protocol::{ErrorCode, Settings};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::time::Duration;
@@ -57,14 +57,15 @@ async fn chaos_under_restart_resets_and_under_fail_interrupts_and_nothing_else()
 }
 
 /// What one device saw of its answer.
-struct Watched {
-    longest_pause: Duration,
-    clean: bool,
+pub(crate) struct Watched {
+    pub(crate) longest_pause: Duration,
+    pub(crate) clean: bool,
+    pub(crate) failed: Option<ErrorCode>,
     goaways: usize,
 }
 
 /// Asks one question at node `at` and reads the answer to its end.
-async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -> Watched {
+pub(crate) async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -> Watched {
     let user = TokenSource::Fixed(fleet.token(&format!("user-{}", number % 8)));
     let options = Options { first: at, ..Options::new(fleet.node_urls()) };
     let rng = SmallRng::seed_from_u64(number);
@@ -74,21 +75,9 @@ async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -> Watched {
     device.observer().expect_request(request.request_id.clone().unwrap(), directive);
     device.chat(request);
     let (mut last, mut message) = (None::<Instant>, None);
-    let mut seen = Watched { longest_pause: Duration::ZERO, clean: false, goaways: 0 };
-    let began = Instant::now();
+    let mut seen =
+        Watched { longest_pause: Duration::ZERO, clean: false, failed: None, goaways: 0 };
     while let Some(event) = device.next().await {
-        if number == 77 && !matches!(event, Event::Chunks { .. }) {
-            eprintln!(
-                "{:?} {}",
-                began.elapsed(),
-                format!("{event:?}").chars().take(200).collect::<String>()
-            );
-        }
-        if number == 77
-            && let Event::Chunks { index, .. } = &event
-        {
-            eprintln!("{:?} chunks {index}", began.elapsed());
-        }
         match event {
             Event::Accepted(accepted) => message = Some(accepted.message_id),
             Event::Chunks { .. } => {
@@ -96,7 +85,11 @@ async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -> Watched {
                 seen.longest_pause = seen.longest_pause.max(pause.unwrap_or_default());
             }
             Event::Goaway(_) => seen.goaways += 1,
-            Event::Complete(_) | Event::Failed(_) | Event::Stopped(_) => break,
+            Event::Failed(error) => {
+                seen.failed = Some(error.code);
+                break;
+            }
+            Event::Complete(_) | Event::Stopped(_) => break,
             _ => {}
         }
     }

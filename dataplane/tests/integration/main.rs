@@ -17,6 +17,7 @@ mod outages;
 mod playground;
 mod process;
 mod processes;
+mod redis;
 mod roster;
 mod streams;
 mod takeovers;
