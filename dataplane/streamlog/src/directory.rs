@@ -193,7 +193,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Live streams that want a new owner, at most `limit`.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`, also for [`crate::log::RUN_GRACE`] after the store came back as another run: it
+    /// may have forgotten who lives, and a caller may not know of the change yet.
     async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError>;
 
     /// Writes a stream back, by the owner that still knows it. Accepted only where the store has

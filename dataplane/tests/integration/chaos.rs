@@ -57,10 +57,13 @@ async fn chaos_under_restart_resets_and_under_fail_interrupts_and_nothing_else()
 }
 
 /// What one device saw of its answer.
+#[derive(Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) longest_pause: Duration,
     pub(crate) clean: bool,
     pub(crate) failed: Option<ErrorCode>,
+    /// What is wrong, in words.
+    pub(crate) problems: Vec<String>,
     goaways: usize,
 }
 
@@ -75,8 +78,7 @@ pub(crate) async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -
     device.observer().expect_request(request.request_id.clone().unwrap(), directive);
     device.chat(request);
     let (mut last, mut message) = (None::<Instant>, None);
-    let mut seen =
-        Watched { longest_pause: Duration::ZERO, clean: false, failed: None, goaways: 0 };
+    let mut seen = Watched::default();
     while let Some(event) = device.next().await {
         match event {
             Event::Accepted(accepted) => message = Some(accepted.message_id),
@@ -96,6 +98,7 @@ pub(crate) async fn watch(fleet: &Fleet, at: usize, number: u64, text: String) -
     let mut recorder = device.close().await;
     let verdict = recorder.take(message.unwrap()).verdict();
     seen.clean = verdict.is_clean(client::transcript::Allowed::default());
+    seen.problems = verdict.problems;
     seen
 }
 

@@ -53,7 +53,7 @@ async fn redis_away_for_20_seconds_causes_no_takeover_and_loses_nothing() {
         disturb(&fleet, "pause", "{\"ms\":20000}").await;
     };
     let (seen, ()) = tokio::join!(join_all(devices), away);
-    assert!(seen.iter().all(|watched| watched.clean && watched.failed.is_none()));
+    assert!(seen.iter().all(|watched| watched.clean && watched.failed.is_none()), "{seen:#?}");
     let longest = seen.iter().map(|watched| watched.longest_pause).max().unwrap_or_default();
     assert!(longest > Duration::from_secs(15), "it was away: {longest:?}");
     let calls = fleet.calls();
@@ -73,7 +73,7 @@ async fn redis_comes_back_empty_and_the_owners_lose_nothing() {
         }
     };
     let (seen, ()) = tokio::join!(join_all(devices), loss);
-    assert!(seen.iter().all(|watched| watched.clean && watched.failed.is_none()));
+    assert!(seen.iter().all(|watched| watched.clean && watched.failed.is_none()), "{seen:#?}");
     let calls = fleet.calls();
     assert!(calls.iter().all(|call| call.epoch == Epoch::FIRST), "a takeover: {calls:#?}");
 }

@@ -127,6 +127,7 @@ impl Directory for MemoryHandle {
 
     async fn orphans(&self, limit: usize) -> Result<Vec<Orphan>, LogError> {
         self.with(|state, now| {
+            state.is_settled(now)?;
             let found = state.live.iter().filter_map(|stream| state.orphan(*stream, now));
             Ok(found.take(limit).collect())
         })

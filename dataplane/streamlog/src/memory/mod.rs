@@ -158,6 +158,14 @@ impl State {
         }
     }
 
+    /// Nobody can be called dead by a store that has forgotten who lives.
+    fn is_settled(&self, now: Instant) -> Result<(), LogError> {
+        match self.absent(now) {
+            LogError::NotFound => Ok(()),
+            away => Err(away),
+        }
+    }
+
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) < SWEEP_EVERY {
             return;

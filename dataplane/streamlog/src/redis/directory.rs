@@ -259,6 +259,8 @@ impl Directory for RedisEngine {
             return Ok(Vec::new());
         }
         let survey = self.survey(limit).await?;
+        // Nobody can be called dead by a store that has forgotten who lives.
+        self.inner.shore.runs.settled()?;
         let suspects = self.suspects(&survey, limit).await?;
         let (mut found, mut over) = (BTreeMap::new(), Vec::new());
         for part in suspects.chunks(limit + SPARE) {

@@ -46,6 +46,14 @@ impl Runs {
         }
     }
 
+    /// `Unavailable` while what is absent may only be on its way back.
+    pub(super) fn settled(&self) -> Result<(), LogError> {
+        match self.absent() {
+            LogError::NotFound => Ok(()),
+            away => Err(away),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,10 +71,12 @@ mod tests {
         assert_eq!(runs.absent(), LogError::NotFound);
         runs.saw(Uuid::from_u128(2));
         assert_eq!(runs.absent(), LogError::Unavailable { retry: RUN_RETRY });
+        assert!(runs.settled().is_err());
         tokio::time::sleep(RUN_GRACE / 2).await;
         // The other connections come later.
         runs.saw(Uuid::from_u128(2));
         tokio::time::sleep(RUN_GRACE / 2).await;
         assert_eq!(runs.absent(), LogError::NotFound);
+        assert!(runs.settled().is_ok());
     }
 }

@@ -227,6 +227,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_is_called_dead_by_a_store_that_forgot_who_lives() {
+        let scene = Scene::default();
+        let (a, b) = (scene.node("a"), scene.node("b"));
+        let writer = Writer::open(&a.handles()).await;
+        scene.lose_everything();
+        // Written back before its owner's next renewal.
+        assert_eq!(a.tiered.write_back(writer.stream).await, Ok(true));
+        let orphans = b.handle.orphans(10).await;
+        assert!(matches!(orphans, Err(LogError::Unavailable { .. })), "{orphans:?}");
+        sleep(RUN_GRACE).await;
+        assert_eq!(b.handle.orphans(10).await.unwrap().len(), 1, "it never renewed");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_open_after_the_loss_is_a_new_stream() {
         let scene = Scene::default();
         let a = scene.node("a");
