@@ -41,7 +41,9 @@ impl From<LogError> for Refusal {
         match error {
             LogError::NotFound => ErrorCode::NotFound.into(),
             LogError::Unavailable { retry } => {
-                Self { code: ErrorCode::StoreUnavailable, retry_after: Some(retry) }
+                // A client's patience is counted in tries: an outage takes seconds, not milliseconds.
+                let retry_after = Some(retry.max(RETRY_AFTER));
+                Self { code: ErrorCode::StoreUnavailable, retry_after }
             }
             LogError::Fenced { .. }
             | LogError::Gap { .. }
