@@ -1,5 +1,6 @@
-//! When chunks are appended: the first at once, then at most one append in a window, but never text
-//! held back behind a chunk of another kind. Pure; times are milliseconds of any clock.
+//! When chunks are appended: the first at once, then one append in a window (to the nearest point of
+//! the grid that windows end on), but never text held back behind a chunk of another kind. Pure; times
+//! are milliseconds of any clock.
 
 use protocol::{Chunk, ChunkType};
 use std::collections::VecDeque;
