@@ -99,13 +99,13 @@ impl Node {
     pub fn new(config: NodeConfig) -> Arc<Self> {
         let lease = Arc::new(Lease::new(config.clock.clone()));
         Arc::new(Self {
-            log: Arc::new(Tiered::new(
+            log: Tiered::new(
                 config.engines.log,
                 config.engines.directory.clone(),
                 config.owner.clone(),
                 lease.clone(),
                 config.clock.clone(),
-            )),
+            ),
             directory: config.engines.directory,
             registry: config.engines.registry,
             bus: config.engines.bus,

@@ -147,14 +147,12 @@ impl Directive {
         let turn = (index.0 / RUN) as usize % self.types.len().max(1);
         let kind = self.types.get(turn).copied().unwrap_or(ChunkType::Text);
         let word = WORDS[mix(self.seed ^ mix(index.0)) as usize % WORDS.len()];
-        let mut content = match kind {
-            ChunkType::Code => format!("{word}();\n"),
+        let content = match kind {
+            _ if self.vary_epoch => format!("{word}{}.{} ", epoch.0, index.0),
+            ChunkType::Code => word.to_owned() + "();\n",
             ChunkType::ToolUse => format!("{{\"q\":{}}}", index.0),
-            _ => format!("{word} "),
+            _ => word.to_owned() + " ",
         };
-        if self.vary_epoch {
-            content = format!("{word}{}.{} ", epoch.0, index.0);
-        }
         let metadata = (kind == ChunkType::ToolUse)
             .then(|| serde_json::value::RawValue::from_string(TOOL.to_owned()).ok())
             .flatten();

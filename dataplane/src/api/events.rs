@@ -58,7 +58,7 @@ pub(super) async fn follow(
     let place = place.ok_or(ErrorCode::RateLimited)?;
     let mut follower = node.follow(&caller.user, message, cursor);
     let first = match tokio::time::timeout(PATIENCE, follower.next()).await {
-        Ok(Some(Ok(Event::Attached { opening, head, .. }))) => (opening, head.epoch),
+        Ok(Some(Ok(Event::Attached(found)))) => (found.opening, found.head.epoch),
         Ok(Some(Err(error))) => return Err(code(error).into()),
         // Whose it is cannot be known while the log is away.
         Ok(_) | Err(_) => return Err(ErrorCode::StoreUnavailable.into()),
@@ -179,7 +179,7 @@ impl Events {
 
     fn told(&mut self, event: Event) {
         match event {
-            Event::Attached { head, .. } => self.epoch = head.epoch,
+            Event::Attached(found) => self.epoch = found.head.epoch,
             Event::TakenOver { epoch, .. } => self.epoch = epoch,
             Event::Batch(slice) => self.say_chunks(&slice),
             Event::Reset { reason, epoch } => {

@@ -12,7 +12,7 @@ use protocol::{
     ConversationId, Dialect, Digest, Epoch, ErrorCode, Index, MessageId, Seal, SealStatus,
 };
 use std::sync::Arc;
-use streamlog::{Event, FollowError, Opening};
+use streamlog::{Attached, Event, FollowError, Head};
 
 /// Why a message is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +101,9 @@ impl Follow {
             Event::Batch(slice) => {
                 out.push(Output::SendBatch { message: self.message, slice });
             }
-            Event::Attached { opening, head, from, before } => {
-                self.live = head.seal.is_none();
-                self.attached(&opening, (from, head.tail), head.epoch, before, out);
+            Event::Attached(found) => {
+                self.live = found.head.seal.is_none();
+                self.attached(&found, out);
             }
             Event::TakenOver { epoch, from, mode } => {
                 let frame = Takeover { message_id: self.message, epoch, from, mode };
@@ -200,14 +200,9 @@ impl Follow {
         (silent && self.dialect == Dialect::V1).then(|| self.heard_ms + every_ms)
     }
 
-    fn attached(
-        &mut self,
-        opening: &Opening,
-        (from, tail): (Index, Index),
-        epoch: Epoch,
-        digest: Digest,
-        out: &mut Vec<Output>,
-    ) {
+    fn attached(&mut self, found: &Attached, out: &mut Vec<Output>) {
+        let Attached { opening, head: Head { tail, epoch, .. }, from, before } = found;
+        let (tail, epoch, from, digest) = (*tail, *epoch, *from, *before);
         self.conversation = Some(opening.conversation);
         if self.origin == Origin::Request {
             return;

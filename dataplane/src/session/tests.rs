@@ -11,7 +11,7 @@ use protocol::{
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
-use streamlog::{Batch, Head, Opening};
+use streamlog::{Attached, Batch, Head, Opening};
 use uuid::Uuid;
 
 const WALL: &str = "2026-01-01T00:00:00Z";
@@ -212,7 +212,8 @@ fn seal(status: SealStatus) -> Arc<Seal> {
 fn attached(n: u128, from: u64, sealed: Option<SealStatus>) -> Event {
     let head = Head { tail: Index(9), seal: sealed.map(seal), ..Head::opened(Epoch(2)) };
     let before = Digest::EMPTY.with(&Chunk::new(ChunkType::Text, "Hello"));
-    Event::Attached { opening: opening(n), head, from: Index(from), before }
+    let from = Index(from);
+    Event::Attached(Box::new(Attached { opening: opening(n), head, from, before }))
 }
 
 fn batch(first: u64) -> Event {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use protocol::server_frame::{ChunkData, ChunksData};
 use protocol::{Chunk, Dialect, Epoch, Index, MessageId, ServerFrame};
+use std::cell::RefCell;
 use streamlog::{Batch, Slice};
 
 /// FIN and opcode 1.
@@ -55,7 +56,6 @@ fn message(guess: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     for (slot, byte) in out.iter_mut().skip(start).zip(&header).take(len) {
         *slot = *byte;
     }
-    out.shrink_to_fit();
     Bytes::from(out).slice(start..)
 }
 
@@ -67,6 +67,23 @@ pub fn text(text: &str) -> Bytes {
 /// A frame.
 pub fn frame(frame: &ServerFrame, at: Timestamp) -> Bytes {
     text(&frame.encode(at))
+}
+
+thread_local! {
+    /// The last timestamp and its text. Frames of one moment carry the same one, and to format it takes
+    /// longer than all the rest of a frame.
+    static STAMP: RefCell<(Timestamp, String)> = RefCell::new((Timestamp::MIN, String::new()));
+}
+
+/// Calls `with` with the text of a timestamp.
+fn stamped<T>(at: Timestamp, with: impl FnOnce(&str) -> T) -> T {
+    STAMP.with_borrow_mut(|(last, text)| {
+        if *last != at {
+            *last = at;
+            *text = at.to_string();
+        }
+        with(text)
+    })
 }
 
 /// Chunks of one batch; shared where the whole batch is sent.
@@ -91,7 +108,8 @@ pub fn merged(message_id: MessageId, run: &[Slice]) -> Bytes {
     let guess = run.iter().map(|slice| guess(slice.chunks())).sum::<usize>() + ENVELOPE;
     message(guess, |out| {
         let all = run.iter().flat_map(Slice::chunks);
-        ChunksData::encode(out, at, message_id, first.batch().epoch, first.first(), all);
+        let epoch = first.batch().epoch;
+        stamped(at, |at| ChunksData::encode(out, at, message_id, epoch, first.first(), all));
     })
 }
 
@@ -109,10 +127,10 @@ fn chunks(
 ) -> Bytes {
     match (dialect, chunks) {
         (_, [chunk]) => message(ENVELOPE + guess(chunks), |out| {
-            ChunkData::encode(out, at, id, epoch, first, chunk);
+            stamped(at, |at| ChunkData::encode(out, at, id, epoch, first, chunk));
         }),
         (Dialect::V1, _) => message(ENVELOPE + guess(chunks), |out| {
-            ChunksData::encode(out, at, id, epoch, first, chunks);
+            stamped(at, |at| ChunksData::encode(out, at, id, epoch, first, chunks));
         }),
         (Dialect::Basic, _) => one_by_one(id, epoch, at, first, chunks),
     }
@@ -124,7 +142,7 @@ fn one_by_one(id: MessageId, epoch: Epoch, at: Timestamp, first: Index, chunks: 
     let mut json = Vec::new();
     for (k, chunk) in chunks.iter().enumerate() {
         json.clear();
-        ChunkData::encode(&mut json, at, id, epoch, first.plus(k), chunk);
+        stamped(at, |at| ChunkData::encode(&mut json, at, id, epoch, first.plus(k), chunk));
         let (header, len) = header(json.len());
         all.extend(header.iter().take(len));
         all.extend_from_slice(&json);
@@ -194,7 +212,9 @@ mod tests {
     fn whole_batches_share_their_bytes_and_parts_have_their_own() {
         let batch = batch(0, &["a", "b"]);
         let whole = Slice::whole(batch.clone());
+        let first = slice(Dialect::V1, id(), &whole);
         let once = slice(Dialect::V1, id(), &whole);
+        assert_eq!(once, first, "from the second on it is kept");
         assert_eq!(once.as_ptr(), slice(Dialect::V1, id(), &whole).as_ptr());
         let part = Slice::from(batch, Index(1)).unwrap();
         let frames = parse(&slice(Dialect::V1, id(), &part));

@@ -27,6 +27,7 @@ use crate::session::Now;
 
 /// The moment, as sessions count it.
 fn now(node: &Node) -> Now {
-    let mono = node.clock.now().saturating_duration_since(node.started);
-    Now { mono_ms: mono.as_millis() as u64, wall: node.clock.wall() }
+    let now = node.clock.now();
+    let mono_ms = now.saturating_duration_since(node.started).as_millis() as u64;
+    Now { mono_ms, wall: node.clock.wall_at(now) }
 }

@@ -53,6 +53,11 @@ impl Outbox {
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
         while !self.pieces.is_empty() {
+            if let ([piece], []) = self.pieces.as_slices() {
+                let written = write(&[IoSlice::new(piece)])?;
+                self.wrote(written)?;
+                continue;
+            }
             let mut slices = [IoSlice::new(&[]); MOST_SLICES];
             let mut used = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
@@ -60,10 +65,7 @@ impl Outbox {
                 used += 1;
             }
             let written = write(slices.get(..used).unwrap_or_default())?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.advance(written);
+            self.wrote(written)?;
         }
         if self.pieces.capacity() > KEEP_PLACES {
             self.pieces = VecDeque::new();
@@ -71,16 +73,20 @@ impl Outbox {
         Ok(())
     }
 
-    fn advance(&mut self, mut written: usize) {
+    fn wrote(&mut self, mut written: usize) -> io::Result<()> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(piece) = self.pieces.front_mut() {
             if written < piece.len() {
                 piece.advance(written);
-                return;
+                break;
             }
             written -= piece.len();
             self.pieces.pop_front();
         }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How late anything that a session waits for may be.
-pub const TICK: Duration = Duration::from_secs(1);
+pub const TICK: Duration = Duration::from_millis(500);
 
 /// Runs until the node stops, then ends every socket.
 pub async fn sweep(node: Arc<Node>) {

@@ -14,6 +14,7 @@ use protocol::{CloseCode, Dialect, MessageId, OnDisconnect, ServerFrame, Session
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use streamlog::follower::SWEEP_EVERY;
 use streamlog::{Event, Slice};
 
 /// Messages of the client handled in one go; then others have their turn.
@@ -22,6 +23,8 @@ const MOST_HEARD: usize = 32;
 const MOST_ROUNDS: usize = 8;
 /// A socket that closes may take this long to shake hands.
 const GOODBYE_MS: u64 = 5_000;
+/// Followers look at the log this often: with the tick of the node's sweep within the follower's bound.
+const SWEEP_MS: u64 = (SWEEP_EVERY.as_millis() - super::sweep::TICK.as_millis()) as u64;
 /// From this many batches in a row on they are encoded anew as one message, up to
 /// [`MERGED_BYTES`] of text; fewer go out as the shared bytes they are.
 const MERGE_FROM: usize = 4;
@@ -39,6 +42,10 @@ pub struct SocketTask {
     work: Option<Box<Work>>,
     /// When a closing socket is given up.
     give_up_ms: Option<u64>,
+    /// When its followers look at the log unasked.
+    sweep_ms: u64,
+    /// What the registry was told last: when it is due, and what is queued.
+    noted: (u64, usize),
     sent: Sent,
 }
 
@@ -78,9 +85,16 @@ impl SocketTask {
             session_id,
             work: None,
             give_up_ms: None,
+            sweep_ms: 0,
+            noted: (0, 0),
             sent: Sent::default(),
         };
         task.open();
+        poll_fn(|cx| {
+            task.entered.handle.wake_with(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         poll_fn(|cx| task.poll(cx)).await;
         task.count();
         drop(task);
@@ -104,7 +118,6 @@ impl SocketTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.entered.handle.wake_with(cx.waker());
         if self.entered.handle.is_ended() || self.wire.is_killed() {
             return Poll::Ready(());
         }
@@ -143,9 +156,16 @@ impl SocketTask {
         self.node().settings.socket.queue_bytes
     }
 
-    fn set_due(&self) {
-        let due_ms = self.give_up_ms.unwrap_or_else(|| self.session.due_ms());
-        self.entered.handle.note(due_ms, self.wire.queued());
+    fn set_due(&mut self) {
+        let mut due_ms = self.give_up_ms.unwrap_or_else(|| self.session.due_ms());
+        if self.work.as_ref().is_some_and(|work| work.follows()) {
+            due_ms = due_ms.min(self.sweep_ms);
+        }
+        let note = (due_ms, self.wire.queued());
+        if self.noted != note {
+            self.noted = note;
+            self.entered.handle.note(due_ms, note.1);
+        }
     }
 
     fn take_controls(&mut self, now: Now) {
@@ -155,6 +175,12 @@ impl SocketTask {
         if self.wire.is_open() && self.session.due_ms() <= now.mono_ms {
             self.handle(now, Input::Tick);
             self.count();
+        }
+        if self.sweep_ms <= now.mono_ms
+            && let Some(work) = &mut self.work
+        {
+            self.sweep_ms = now.mono_ms + SWEEP_MS;
+            work.sweep();
         }
     }
 
@@ -201,13 +227,13 @@ impl SocketTask {
         if told.is_empty() {
             return self.give_back(told);
         }
-        let mut out = Vec::with_capacity(told.len());
+        let mut out = self.work().outputs();
         for (follow, event) in told.drain(..) {
-            if let Ok(Event::Attached { opening, head, .. }) = &event
-                && opening.on_disconnect == OnDisconnect::Cancel
-                && head.seal.is_none()
+            if let Ok(Event::Attached(found)) = &event
+                && found.opening.on_disconnect == OnDisconnect::Cancel
+                && found.head.seal.is_none()
             {
-                let followed = Sockets::follows(&self.entered.node, opening.message);
+                let followed = Sockets::follows(&self.entered.node, found.opening.message);
                 if let Some(work) = &mut self.work {
                     work.keep(follow, followed);
                 }
@@ -215,7 +241,10 @@ impl SocketTask {
             self.session.handle(now, Input::Event { follow, event }, &mut out);
         }
         self.give_back(told);
-        self.perform(now, out);
+        self.perform(now, &mut out);
+        if let Some(work) = &mut self.work {
+            work.give_back_outputs(out);
+        }
     }
 
     fn give_back(&mut self, told: Vec<Told>) {
@@ -241,17 +270,17 @@ impl SocketTask {
     fn handle(&mut self, now: Now, input: Input<'_>) {
         let mut out = Vec::new();
         self.session.handle(now, input, &mut out);
-        self.perform(now, out);
+        self.perform(now, &mut out);
     }
 
     fn work(&mut self) -> &mut Work {
         self.work.get_or_insert_with(Box::default)
     }
 
-    fn perform(&mut self, now: Now, out: Vec<Output>) {
+    fn perform(&mut self, now: Now, out: &mut Vec<Output>) {
         let mut run: Option<Run> = None;
         let mut only_chunks = true;
-        for output in out {
+        for output in out.drain(..) {
             match output {
                 Output::SendBatch { message, slice } => match &mut run {
                     Some(run) if run.continues(message, &slice) => run.push(slice),

@@ -4,9 +4,12 @@
 use super::outbox::Outbox;
 use super::stream::NodeStream;
 use bytes::Bytes;
+use futures_util::task::ArcWake;
 use protocol::{CloseCode, MAX_FRAME_BYTES};
 use std::io::{self, Read, Write};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::{
@@ -60,6 +63,22 @@ pub struct Wire {
     phase: Phase,
     /// The library may hold a whole message: it is asked before the socket is.
     pending: bool,
+    /// Whether the socket may have something to read; made when it is first asked.
+    readable: Option<(Arc<Readable>, Waker)>,
+}
+
+/// Tells the socket's readiness from everything else that wakes its task: a reader that is asked before
+/// every chunk costs a lock and a waker each time.
+struct Readable {
+    flag: AtomicBool,
+    task: Waker,
+}
+
+impl ArcWake for Readable {
+    fn wake_by_ref(readable: &Arc<Self>) {
+        readable.flag.store(true, Ordering::Release);
+        readable.task.wake_by_ref();
+    }
 }
 
 impl Wire {
@@ -79,7 +98,24 @@ impl Wire {
             outbox: Outbox::default(),
             phase: Phase::Open,
             pending: !early.is_empty(),
+            readable: None,
         }
+    }
+
+    /// As the socket's own, without looking at it while nothing woke the reader.
+    fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let known = self.readable.take().filter(|(known, _)| known.task.will_wake(cx.waker()));
+        let (readable, waker) = self.readable.insert(known.unwrap_or_else(|| {
+            let task = cx.waker().clone();
+            let readable = Arc::new(Readable { flag: AtomicBool::new(true), task });
+            (readable.clone(), futures_util::task::waker(readable))
+        }));
+        if !readable.flag.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let ready = ready!(self.stream.tcp().poll_read_ready(&mut Context::from_waker(waker)));
+        readable.flag.store(true, Ordering::Release);
+        Poll::Ready(ready)
     }
 
     /// Bytes that wait to be written.
@@ -141,7 +177,7 @@ impl Wire {
                 Phase::Discarding { .. } => return self.poll_discard(cx),
                 Phase::Open | Phase::Closing => {}
             }
-            if !self.pending && ready!(self.stream.tcp().poll_read_ready(cx)).is_err() {
+            if !self.pending && ready!(self.poll_readable(cx)).is_err() {
                 return Poll::Ready(self.over());
             }
             let mut io = Io { tcp: self.stream.tcp(), outbox: &mut self.outbox };

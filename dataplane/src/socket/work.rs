@@ -1,189 +1,161 @@
 //! What one socket waits for beside its client: followers, and answers of the node.
 //!
-//! A follower's driver runs as far as it can and puts its events into the inlet; the socket's task
-//! takes them out together. So a page of two hundred batches is one poll and one write.
+//! A follower runs as far as it can, up to the bounds of one round; what the followers told is taken
+//! out together. So a page of two hundred batches is one poll and one write.
 
 use super::registry::Followed;
-use crate::session::{FollowId, Input};
-use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use crate::session::{FollowId, Input, Output};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
-use std::future::poll_fn;
+use futures_util::task::ArcWake;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use streamlog::{Event, FollowError, Follower};
 
-/// Text in the inlet after which drivers wait until it was taken out.
-const INLET_BYTES: usize = 64 * 1024;
-/// Events in the inlet after which drivers wait.
-const INLET_EVENTS: usize = 1_024;
-
-/// Room for this many events is kept between two polls.
-const KEEP_EVENTS: usize = 8;
+/// Text of one round, after which followers wait until it was taken out.
+const ROUND_BYTES: usize = 64 * 1024;
+/// Events of one round.
+const ROUND_EVENTS: usize = 1_024;
+/// Room for this many events and outputs is kept between two rounds.
+const KEEP: usize = 8;
+/// Followers that are polled whenever the socket is: most sockets follow one answer, and to know which
+/// one of a few woke it costs more than to ask them all.
+const FEW: usize = 4;
 
 /// An event and whose.
 pub type Told = (FollowId, Result<Event, FollowError>);
 
-/// An answer of the node, or nothing (a driver that ended).
+/// An answer of the node, or nothing (a note that needed none).
 pub type Answer = Option<Input<'static>>;
 
-#[derive(Default)]
-struct Inlet(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    events: Vec<Told>,
-    bytes: usize,
-    drivers: Vec<Waker>,
+/// One of many followers: whether it has something to do.
+struct Woken {
+    flag: AtomicBool,
+    socket: Waker,
 }
 
-impl Waiting {
-    fn has_room(&self) -> bool {
-        self.bytes < INLET_BYTES && self.events.len() < INLET_EVENTS
+impl ArcWake for Woken {
+    fn wake_by_ref(woken: &Arc<Self>) {
+        woken.flag.store(true, Ordering::Release);
+        woken.socket.wake_by_ref();
     }
-}
-
-impl Inlet {
-    /// `false`: it is full now.
-    fn put(&self, told: Told) -> bool {
-        let mut waiting = self.lock();
-        if let Ok(Event::Batch(slice)) = &told.1 {
-            waiting.bytes += slice.batch().weight();
-        }
-        waiting.events.push(told);
-        waiting.has_room()
-    }
-
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut waiting = self.lock();
-        if waiting.has_room() {
-            return Poll::Ready(());
-        }
-        waiting.drivers.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Takes all events and leaves `empty` for the next.
-    fn exchange(&self, empty: Vec<Told>) -> Vec<Told> {
-        let mut waiting = self.lock();
-        waiting.bytes = 0;
-        waiting.drivers.drain(..).for_each(Waker::wake);
-        std::mem::replace(&mut waiting.events, empty)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn drive(mut follower: Follower, id: FollowId, inlet: Arc<Inlet>) -> Answer {
-    while let Some(event) = follower.next().await {
-        if !inlet.put((id, event)) {
-            poll_fn(|cx| inlet.poll_room(cx)).await;
-        }
-    }
-    None
 }
 
 struct Driven {
     id: FollowId,
-    /// Where it is one of many.
-    abort: Option<AbortHandle>,
+    follower: Follower,
     followed: Option<Followed>,
+    /// Where it is one of many; made when it is first polled.
+    woken: Option<(Arc<Woken>, Waker)>,
+    alone: bool,
 }
 
-/// Futures that are polled whenever the socket is: most sockets follow one answer, and a set with a
-/// waker for each member costs more than it saves there.
-const FEW: usize = 4;
-
-/// What is waited for.
-#[derive(Default)]
-struct Futures {
-    few: Vec<Waited>,
-    many: FuturesUnordered<BoxFuture<'static, Answer>>,
+/// How far a follower came in this round.
+enum Ran {
+    /// It waits.
+    Waits,
+    /// The round is full and it may have more.
+    Full,
+    /// It told its end.
+    Ended,
 }
 
-struct Waited {
-    future: BoxFuture<'static, Answer>,
-    /// Whose driver it is.
-    driver: Option<FollowId>,
-}
-
-impl Futures {
-    /// `Some`: among many it can only be aborted by this handle.
-    fn push(
-        &mut self,
-        future: BoxFuture<'static, Answer>,
-        driver: Option<FollowId>,
-    ) -> Option<AbortHandle> {
-        if self.few.len() < FEW {
-            self.few.push(Waited { future, driver });
-            return None;
+impl Driven {
+    fn run(&mut self, cx: &mut Context<'_>, round: &mut Round) -> Ran {
+        if self.alone {
+            return self.run_with(cx, round);
         }
-        let (handle, registration) = AbortHandle::new_pair();
-        // Aborted or at its end: either way there is nothing more to tell.
-        let abortable = Abortable::new(future, registration).map(|end| end.ok().flatten());
-        self.many.push(Box::pin(abortable));
-        Some(handle)
-    }
-
-    fn drop_driver(&mut self, id: FollowId) {
-        self.few.retain(|waited| waited.driver != Some(id));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.few.is_empty() && self.many.is_empty()
-    }
-
-    /// Polls all; the answers of those that ended.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Vec<Input<'static>> {
-        let mut answers = Vec::new();
-        self.few.retain_mut(|waited| match waited.future.as_mut().poll(cx) {
-            Poll::Ready(answer) => {
-                answers.extend(answer);
-                false
-            }
-            Poll::Pending => true,
+        let socket = cx.waker();
+        let (woken, waker) = self.woken.get_or_insert_with(|| {
+            let flag = AtomicBool::new(true);
+            let woken = Arc::new(Woken { flag, socket: socket.clone() });
+            (woken.clone(), futures_util::task::waker(woken))
         });
-        if !self.many.is_empty() {
-            while let Poll::Ready(Some(answer)) = Pin::new(&mut self.many).poll_next(cx) {
-                answers.extend(answer);
+        if !woken.flag.swap(false, Ordering::AcqRel) {
+            return Ran::Waits;
+        }
+        let (woken, waker) = (woken.clone(), waker.clone());
+        let ran = self.run_with(&mut Context::from_waker(&waker), round);
+        if matches!(ran, Ran::Full) {
+            woken.flag.store(true, Ordering::Release);
+        }
+        ran
+    }
+
+    fn run_with(&mut self, cx: &mut Context<'_>, round: &mut Round) -> Ran {
+        while round.has_room() {
+            match self.follower.poll_next(cx) {
+                Poll::Ready(Some(event)) => round.put(self.id, event),
+                Poll::Ready(None) => return Ran::Ended,
+                Poll::Pending => return Ran::Waits,
             }
         }
-        answers
+        Ran::Full
+    }
+}
+
+/// What followers told in one round.
+#[derive(Default)]
+struct Round {
+    told: Vec<Told>,
+    bytes: usize,
+}
+
+impl Round {
+    fn has_room(&self) -> bool {
+        self.bytes < ROUND_BYTES && self.told.len() < ROUND_EVENTS
+    }
+
+    fn put(&mut self, id: FollowId, event: Result<Event, FollowError>) {
+        if let Ok(Event::Batch(slice)) = &event {
+            self.bytes += slice.batch().weight();
+        }
+        self.told.push((id, event));
     }
 }
 
 /// See the module. Made when it is first needed: an idle socket has none.
 #[derive(Default)]
 pub struct Work {
-    futures: Futures,
-    inlet: Arc<Inlet>,
-    /// The inlet's other buffer: a chunk costs no allocation here.
-    spare: Vec<Told>,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     driven: Vec<Driven>,
-    /// Something was added and not polled yet: nobody else wakes it.
+    /// Buffers for the next round: a chunk costs no allocation here.
+    told: Vec<Told>,
+    outputs: Vec<Output>,
+    /// There is something to poll that nobody will wake it for.
     fresh: bool,
 }
 
 impl Work {
     /// Starts a follower.
     pub fn follow(&mut self, id: FollowId, follower: Follower) {
-        let driver = drive(follower, id, self.inlet.clone());
-        let abort = self.futures.push(Box::pin(driver), Some(id));
+        let alone = self.driven.len() < FEW;
+        let follower = follower.swept_from_outside();
+        self.driven.reserve_exact(1);
+        self.driven.push(Driven { id, follower, followed: None, woken: None, alone });
         self.fresh = true;
-        self.driven.push(Driven { id, abort, followed: None });
+    }
+
+    /// Makes every follower look at the log: a lost wake-up delays, and never loses.
+    pub fn sweep(&mut self) {
+        for driven in &mut self.driven {
+            driven.follower.sweep();
+            if let Some((woken, _)) = &driven.woken {
+                woken.flag.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether there is anything to sweep.
+    pub fn follows(&self) -> bool {
+        !self.driven.is_empty()
     }
 
     /// Drops a follower.
     pub fn unfollow(&mut self, id: FollowId) {
-        if let Some(at) = self.driven.iter().position(|driven| driven.id == id) {
-            match self.driven.swap_remove(at).abort {
-                Some(abort) => abort.abort(),
-                None => self.futures.drop_driver(id),
-            }
-        }
+        self.driven.retain(|driven| driven.id != id);
     }
 
     /// Keeps the guard as long as the follow.
@@ -195,22 +167,50 @@ impl Work {
 
     /// Waits for an answer of the node.
     pub fn ask(&mut self, answer: BoxFuture<'static, Answer>) {
-        self.futures.push(answer, None);
+        self.answers.push(answer);
         self.fresh = true;
     }
 
-    /// Runs everything as far as it goes; answers come first, then what followers told.
+    /// Runs everything as far as one round goes; answers come first, then what followers told.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> (Vec<Input<'static>>, Vec<Told>) {
         self.fresh = false;
-        let answers = self.futures.poll(cx);
-        (answers, self.inlet.exchange(std::mem::take(&mut self.spare)))
+        let mut answers = Vec::new();
+        if !self.answers.is_empty() {
+            while let Poll::Ready(Some(answer)) = Pin::new(&mut self.answers).poll_next(cx) {
+                answers.extend(answer);
+            }
+        }
+        let mut round = Round { told: std::mem::take(&mut self.told), bytes: 0 };
+        let fresh = &mut self.fresh;
+        self.driven.retain_mut(|driven| match driven.run(cx, &mut round) {
+            Ran::Waits => true,
+            Ran::Full => {
+                *fresh = true;
+                true
+            }
+            Ran::Ended => false,
+        });
+        (answers, round.told)
     }
 
     /// Gives the buffer of [`Self::poll`] back, unless it grew for a long replay.
     pub fn give_back(&mut self, mut told: Vec<Told>) {
         told.clear();
-        if told.capacity() <= KEEP_EVENTS {
-            self.spare = told;
+        if told.capacity() <= KEEP {
+            self.told = told;
+        }
+    }
+
+    /// A buffer for what the session says to a round.
+    pub fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Gives it back.
+    pub fn give_back_outputs(&mut self, mut outputs: Vec<Output>) {
+        outputs.clear();
+        if outputs.capacity() <= KEEP {
+            self.outputs = outputs;
         }
     }
 
@@ -221,13 +221,6 @@ impl Work {
 
     /// Whether it may be dropped.
     pub fn is_idle(&self) -> bool {
-        self.futures.is_empty() && self.inlet.lock().events.is_empty()
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        // Drivers hold wakers of this very set; they go with it.
-        self.inlet.lock().drivers.clear();
+        self.driven.is_empty() && self.answers.is_empty()
     }
 }

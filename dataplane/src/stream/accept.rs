@@ -1,6 +1,7 @@
 //! From a request to a stream in the log.
 
-use super::producer::{self, Start};
+use super::producer;
+use super::start::Start;
 use crate::admit::rate;
 use crate::metrics::Limited;
 use crate::node::Node;

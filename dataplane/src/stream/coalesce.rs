@@ -3,7 +3,6 @@
 //! are milliseconds of any clock.
 
 use protocol::{Chunk, ChunkType};
-use std::collections::VecDeque;
 use streamlog::batch::MAX_BATCH_BYTES;
 
 /// Windows of all answers end on one grid, of this part of a window: answers that end theirs at the
@@ -14,7 +13,7 @@ const GRID_PARTS: u64 = 8;
 #[derive(Debug)]
 pub struct Coalescer {
     window_ms: u64,
-    pending: VecDeque<Chunk>,
+    pending: Vec<Chunk>,
     bytes: usize,
     /// When the last batch was taken.
     last: Option<u64>,
@@ -25,17 +24,17 @@ pub struct Coalescer {
 impl Coalescer {
     /// With a window; 0: every chunk at once.
     pub fn new(window_ms: u64) -> Self {
-        Self { window_ms, pending: VecDeque::new(), bytes: 0, last: None, urgent: 0 }
+        Self { window_ms, pending: Vec::new(), bytes: 0, last: None, urgent: 0 }
     }
 
     /// Adds a chunk.
     pub fn push(&mut self, chunk: Chunk) {
-        let turns = self.pending.back().is_some_and(|last| last.kind != chunk.kind);
+        let turns = self.pending.last().is_some_and(|last| last.kind != chunk.kind);
         if turns && chunk.kind != ChunkType::Text {
             self.urgent = self.pending.len();
         }
         self.bytes += chunk.weight();
-        self.pending.push_back(chunk);
+        self.pending.push(chunk);
     }
 
     /// Bytes held.
@@ -83,21 +82,30 @@ impl Coalescer {
 
     /// The next batch: everything held, up to the size of a batch.
     pub fn take(&mut self, now_ms: u64) -> Vec<Chunk> {
+        self.last = Some(now_ms);
+        if self.urgent == 0 && self.bytes < MAX_BATCH_BYTES {
+            self.bytes = 0;
+            // The next one will hold about as many.
+            let next = Vec::with_capacity(self.pending.len());
+            return std::mem::replace(&mut self.pending, next);
+        }
         let count = if self.urgent > 0 { self.urgent } else { self.pending.len() };
+        self.part(count)
+    }
+
+    /// The first `count` chunks, or fewer where they are too large.
+    fn part(&mut self, count: usize) -> Vec<Chunk> {
         let mut batch = Vec::with_capacity(count);
         let mut bytes = 0;
-        while batch.len() < count
-            && let Some(chunk) = self.pending.pop_front()
-        {
-            bytes += chunk.weight();
-            batch.push(chunk);
-            if bytes >= MAX_BATCH_BYTES {
-                break;
-            }
-        }
+        let fits = self.pending.iter().take(count).take_while(|chunk| {
+            let room = bytes < MAX_BATCH_BYTES;
+            bytes += if room { chunk.weight() } else { 0 };
+            room
+        });
+        let fits = fits.count();
+        batch.extend(self.pending.drain(..fits));
         self.bytes -= bytes;
         self.urgent = self.urgent.saturating_sub(batch.len());
-        self.last = Some(now_ms);
         batch
     }
 }

@@ -1,7 +1,7 @@
 //! Live answers: accepting a request, the one task that owns each upstream call, leases, takeovers.
 //!
 //! Producers share no channel and no lock with sessions: the log is where they meet. Reading order:
-//! [`accept`] → [`producer`] → [`coalesce`] → [`outcome`] → [`lease`] → [`contact`] → [`policy`] →
+//! [`accept`] → [`start`] → [`producer`] → [`coalesce`] → [`outcome`] → [`lease`] → [`contact`] → [`policy`] →
 //! [`takeover`] → [`repair`] → [`hints`] → [`context`].
 
 pub mod accept;
@@ -15,6 +15,7 @@ pub mod policy;
 mod presence;
 pub mod producer;
 pub mod repair;
+pub mod start;
 pub mod takeover;
 
 use crate::node::Node;
@@ -23,8 +24,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use streamlog::bell::{Bell, Listener};
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 use tokio::time::MissedTickBehavior;
 
 pub use accept::Refusal;
@@ -48,7 +49,7 @@ type Live = HashMap<MessageId, Arc<Call>>;
 /// How a stream's owner is made to look at what does not come by itself.
 #[derive(Default)]
 struct Call {
-    notify: Notify,
+    bell: Bell,
     /// Its marks may have changed: not only time has passed.
     marked: AtomicBool,
 }
@@ -103,13 +104,13 @@ impl Streams {
     pub fn nudge(&self, stream: MessageId) {
         if let Some(call) = self.lock().get(&stream) {
             call.marked.store(true, Ordering::Release);
-            call.notify.notify_one();
+            call.bell.ring();
         }
     }
 
     /// Makes every owner look around: one timer a node instead of one a stream.
     fn call_all(&self) {
-        self.lock().values().for_each(|call| call.notify.notify_one());
+        self.lock().values().for_each(|call| call.bell.ring());
     }
 
     fn reserve_within(&self, stream: MessageId, limit: usize) -> Option<Place> {
@@ -119,7 +120,8 @@ impl Streams {
         }
         let call = Arc::<Call>::default();
         live.insert(stream, call.clone());
-        Some(Place { stream, call, live: self.live.clone() })
+        let called = call.bell.listen();
+        Some(Place { stream, call, called, live: self.live.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -131,13 +133,15 @@ impl Streams {
 pub struct Place {
     stream: MessageId,
     call: Arc<Call>,
+    called: Listener,
     live: Arc<Mutex<Live>>,
 }
 
 impl Place {
     /// Waits until the owner is to look around: every `ownership.lookMs`, or when it is nudged.
-    pub fn called(&self) -> Notified<'_> {
-        self.call.notify.notified()
+    pub async fn called(&mut self) {
+        // The bell is there as long as the place.
+        let _ = self.called.rung().await;
     }
 
     /// Whether somebody nudged since the last call.

@@ -6,59 +6,33 @@
 use super::Place;
 use super::coalesce::Coalescer;
 use super::outcome::Outcome;
-use super::policy::Decision;
+use super::start::{self, Start, persist};
 use crate::node::Node;
 use crate::upstream::{Ask, Events, UpstreamError, UpstreamEvent};
-use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::{FutureExt, StreamExt};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use protocol::chunk::MAX_CHUNK_CHARS;
-use protocol::server_frame::TakeoverMode;
-use protocol::{Chunk, Digest, Epoch, ErrorCode, Index, SealStatus};
-use std::pin::{Pin, pin};
+use protocol::{Chunk, Digest, Epoch, ErrorCode, Index};
 use std::sync::Arc;
 use std::time::Duration;
 use streamlog::bugs::{self, Bug};
-use streamlog::directory::Claim;
 use streamlog::log::Appended;
-use streamlog::{Batch, Keep, LogError, Opened, Opening, Orphan, StreamLog};
-use tokio::sync::futures::Notified;
-use tokio::sync::oneshot;
+use streamlog::{Answer, Batch, LogError, Opening, StreamLog};
 use tokio::time::Instant;
 
-/// Longest wait between two tries of a write that the store did not acknowledge.
-const MAX_RETRY: Duration = Duration::from_secs(1);
-
-/// How a producer comes to its stream.
-pub enum Start {
-    /// A new request.
-    Open {
-        /// The request.
-        opening: Arc<Opening>,
-        /// Told as soon as the log answered.
-        tell: oneshot::Sender<Opened>,
-    },
-    /// A stream without an owner.
-    Claim {
-        /// Which.
-        orphan: Orphan,
-        /// What to do with it.
-        decision: Decision,
-    },
-}
-
 /// Runs a stream to its seal, or until another node owns it. `place` is held until then.
-pub async fn run(node: Arc<Node>, place: Place, start: Start) {
+pub async fn run(node: Arc<Node>, mut place: Place, begin: Start) {
     let stop = node.stop.clone();
     let work = async {
-        let producer = match start {
-            Start::Open { opening, tell } => open(&node, opening, tell).await,
-            Start::Claim { orphan, decision } => claim(&node, &orphan, decision).await,
+        let producer = match begin {
+            Start::Open { opening, tell } => start::open(&node, opening, tell).await,
+            Start::Claim { orphan, decision } => start::claim(&node, &orphan, decision).await,
         };
         if let Some((mut producer, ended)) = producer {
             let outcome = match ended {
                 Some(outcome) => Some(outcome),
-                None => producer.produce(&place).await,
+                None => producer.produce(&mut place).await,
             };
             if let Some(outcome) = outcome {
                 producer.finish(outcome).await;
@@ -68,67 +42,6 @@ pub async fn run(node: Arc<Node>, place: Place, start: Start) {
     };
     // A node that stops leaves its streams to the others.
     let _ = stop.run_until_cancelled(work).await;
-}
-
-async fn open(
-    node: &Arc<Node>,
-    opening: Arc<Opening>,
-    tell: oneshot::Sender<Opened>,
-) -> Option<(Producer, Option<Outcome>)> {
-    let opened = persist(node, || node.log.open(opening.clone(), &node.owner)).await.ok()?;
-    let Opened::Yours(epoch) = opened else {
-        let _ = tell.send(opened);
-        return None;
-    };
-    node.metrics.streams_started.inc();
-    let heard = tell.send(opened).is_ok();
-    let mut producer = Producer::new(node.clone(), opening, epoch);
-    producer.count_answer().await;
-    // Nobody was told and nobody can ask again: an answer that no one will ever follow.
-    let unwanted = !heard && producer.opening.request_id.is_none();
-    Some((producer, unwanted.then_some(Outcome::Cancelled)))
-}
-
-async fn claim(
-    node: &Arc<Node>,
-    orphan: &Orphan,
-    decision: Decision,
-) -> Option<(Producer, Option<Outcome>)> {
-    let (keep, mode, ended) = match decision {
-        Decision::TakeOver { keep, mode } => (keep, mode, None),
-        Decision::End { status: SealStatus::Cancelled, .. } => {
-            (Keep::Tail, TakeoverMode::Finish, Some(Outcome::Cancelled))
-        }
-        Decision::End { code, .. } => {
-            let code = code.unwrap_or(ErrorCode::Interrupted);
-            (Keep::Tail, TakeoverMode::Fail, Some(Outcome::Failed(code)))
-        }
-    };
-    let claim = Claim { stream: orphan.stream, expected: orphan.epoch, keep, mode };
-    let claimed = persist(node, || node.directory.claim(&claim, &node.owner)).await.ok()?;
-    node.metrics.took_over(mode);
-    let epoch = claimed.head.epoch;
-    let batches = persist(node, || node.log.adopt(orphan.stream, epoch)).await.ok()?;
-    let mut producer = Producer::new(node.clone(), claimed.opening, epoch);
-    producer.resume(&batches);
-    Some((producer, ended))
-}
-
-/// Repeats a write until the store answers, with growing, jittered waits.
-async fn persist<T, F>(node: &Node, mut write: impl FnMut() -> F) -> Result<T, LogError>
-where
-    F: Future<Output = Result<T, LogError>>,
-{
-    let mut wait = Duration::from_millis(20);
-    loop {
-        match write().await {
-            Err(LogError::Unavailable { retry }) => {
-                tokio::time::sleep(node.ids.jitter(wait.max(retry))).await;
-                wait = (wait * 2).min(MAX_RETRY);
-            }
-            answer => return answer,
-        }
-    }
 }
 
 /// What the upstream said.
@@ -164,6 +77,24 @@ pub(super) struct Producer {
     pub(super) followed: Instant,
 }
 
+/// A reading of the clock.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Instant,
+    /// The coalescer's time: since the node started.
+    ms: u64,
+}
+
+/// What a producer waited for.
+enum Next {
+    Answered(Result<Appended, LogError>),
+    Heard(Option<Heard>),
+    /// The end of a window.
+    Due,
+    /// Something that does not come by itself may have changed.
+    Called,
+}
+
 /// Why the loop of a producer ended.
 pub(super) enum Step {
     Continue,
@@ -173,7 +104,7 @@ pub(super) enum Step {
 }
 
 impl Producer {
-    fn new(node: Arc<Node>, opening: Arc<Opening>, epoch: Epoch) -> Self {
+    pub(super) fn new(node: Arc<Node>, opening: Arc<Opening>, epoch: Epoch) -> Self {
         let now = node.clock.now();
         Self {
             coalescer: Coalescer::new(node.settings.stream.coalesce_ms),
@@ -196,7 +127,7 @@ impl Producer {
     }
 
     /// Stands at the end of what earlier owners wrote.
-    fn resume(&mut self, batches: &[Arc<Batch>]) {
+    pub(super) fn resume(&mut self, batches: &[Arc<Batch>]) {
         for batch in batches {
             self.first_chunk = self.first_chunk.or(Some(batch.at));
             self.tail = batch.end();
@@ -207,7 +138,7 @@ impl Producer {
     }
 
     /// Reads the upstream into the log. `None`: another node owns the stream.
-    async fn produce(&mut self, place: &Place) -> Option<Outcome> {
+    async fn produce(&mut self, place: &mut Place) -> Option<Outcome> {
         let ask = Ask {
             opening: self.opening.clone(),
             epoch: self.epoch,
@@ -222,9 +153,9 @@ impl Producer {
             Ok(Err(error)) => return Some(self.refused(&error)),
             Err(_) => return Some(Outcome::Failed(ErrorCode::StreamTimeout)),
         };
-        let mut called = pin!(place.called());
+        let mut now = self.moment();
         loop {
-            match self.step(&mut events, place, called.as_mut()).await {
+            match self.step(&mut events, place, &mut now).await {
                 Step::Continue => {}
                 Step::End(outcome) => return Some(outcome),
                 Step::Lost => return None,
@@ -232,37 +163,49 @@ impl Producer {
         }
     }
 
-    async fn step<'a>(
-        &mut self,
-        events: &mut Events,
-        place: &'a Place,
-        mut called: Pin<&mut Notified<'a>>,
-    ) -> Step {
-        let now = self.node.clock.now();
-        if let Some(step) = self.flush_due(now) {
+    /// Waits for one thing and does it; `now` is when the last one came, and then when this one did.
+    async fn step(&mut self, events: &mut Events, place: &mut Place, now: &mut Moment) -> Step {
+        if let Some(step) = self.flush_due(*now) {
             return step;
         }
-        let due = self.wake_at(now).filter(|_| self.inflight.is_none());
-        let room = self.coalescer.bytes() < self.node.settings.stream.buffer_bytes;
-        // In a closed window the upstream is not even looked at: one wake-up a window, not one a
-        // chunk. After a full batch there is more to read at once.
-        let reads = room && (self.flooded || due.is_none_or(|at| at <= now));
-        tokio::select! {
-            biased;
-            answer = answered(&mut self.inflight) => self.appended(answer),
-            event = events.next(), if reads => self.gather(event, events),
-            () = until(due) => Step::Continue,
-            () = called.as_mut() => {
-                called.set(place.called());
-                self.look(room, place.take_nudge()).await
+        let next = self.wait(events, place, *now).await;
+        *now = self.moment();
+        match next {
+            Next::Answered(answer) => self.appended(answer, *now),
+            Next::Heard(event) => {
+                self.heard = now.at;
+                self.gather(event, events)
+            }
+            Next::Due => Step::Continue,
+            Next::Called => {
+                let room = self.has_room();
+                self.look(room, place.take_nudge(), now.at).await
             }
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.coalescer.bytes() < self.node.settings.stream.buffer_bytes
+    }
+
+    async fn wait(&mut self, events: &mut Events, place: &mut Place, now: Moment) -> Next {
+        let due = self.wake_at(now).filter(|_| self.inflight.is_none());
+        // In a closed window the upstream is not even looked at: one wake-up a window, not one a
+        // chunk. After a full batch there is more to read at once.
+        let reads = self.has_room() && (self.flooded || due.is_none_or(|ms| ms <= now.ms));
+        let until = until(due.map(|ms| self.node.started + Duration::from_millis(ms)));
+        tokio::select! {
+            biased;
+            answer = answered(&mut self.inflight) => Next::Answered(answer),
+            event = events.next(), if reads => Next::Heard(event),
+            () = until => Next::Due,
+            () = place.called() => Next::Called,
+        }
+    }
+
     /// When something must be done without being asked: the end of a window.
-    fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let at = self.coalescer.closed_until(self.millis(now)).or(self.coalescer.due())?;
-        Some(self.started() + Duration::from_millis(at))
+    fn wake_at(&self, now: Moment) -> Option<u64> {
+        self.coalescer.closed_until(now.ms).or(self.coalescer.due())
     }
 
     /// Takes what the upstream has ready into one batch.
@@ -279,55 +222,57 @@ impl Producer {
         step
     }
 
-    /// The coalescer's time: milliseconds since the request was taken up here.
-    fn started(&self) -> Instant {
-        self.node.started
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.started()).as_millis() as u64
+    fn moment(&self) -> Moment {
+        let at = self.node.clock.now();
+        let ms = at.saturating_duration_since(self.node.started).as_millis() as u64;
+        Moment { at, ms }
     }
 
     /// Starts the next append if one is due; most engines answer at once.
-    fn flush_due(&mut self, now: Instant) -> Option<Step> {
-        let now = self.millis(now);
-        while self.inflight.is_none() {
-            if self.coalescer.due().is_none_or(|due| due > now) {
-                break;
-            }
-            let mut append = self.append(now);
-            match (&mut append).now_or_never() {
-                Some(answer) => match self.appended(answer) {
-                    Step::Continue => {}
-                    step => return Some(step),
-                },
-                None => self.inflight = Some(append),
+    fn flush_due(&mut self, now: Moment) -> Option<Step> {
+        while self.inflight.is_none() && self.coalescer.due().is_some_and(|due| due <= now.ms) {
+            let Some(answer) = self.append(now) else { break };
+            match self.appended(answer, now) {
+                Step::Continue => {}
+                step => return Some(step),
             }
         }
         None
     }
 
-    fn append(&mut self, now_ms: u64) -> Inflight {
-        let chunks = self.coalescer.take(now_ms);
-        let at = self.node.clock.wall();
+    /// Hands the next batch to the log: its answer, or `None` where that is in flight.
+    fn append(&mut self, now: Moment) -> Option<Result<Appended, LogError>> {
+        let chunks = self.coalescer.take(now.ms);
+        let at = self.node.clock.wall_at(now.at);
         let batch = Arc::new(Batch::new(self.epoch, self.tail, at, self.digest, chunks));
         self.first_chunk = self.first_chunk.or(Some(at));
         self.tail = batch.end();
         self.digest = batch.after;
-        let (node, stream) = (self.node.clone(), self.opening.message);
-        let gap = std::mem::replace(&mut self.appended_at, now_ms);
-        let gap =
-            (batch.first > Index::ZERO).then(|| Duration::from_millis(now_ms.saturating_sub(gap)));
-        Box::pin(async move {
-            let answer =
-                persist(&node, || node.log.append(stream, &node.owner, batch.clone())).await?;
-            node.metrics.chunks_appended(batch.chunks.len(), batch.weight(), gap);
+        let last = std::mem::replace(&mut self.appended_at, now.ms);
+        let gap = Duration::from_millis(now.ms.saturating_sub(last));
+        let gap = (batch.first > Index::ZERO).then_some(gap);
+        let (node, stream) = (&self.node, self.opening.message);
+        let (chunks, bytes) = (batch.chunks.len(), batch.weight());
+        let first = match node.log.append(stream, &node.owner, batch.clone()) {
+            Answer::Now(Some(Ok(answer))) => {
+                node.metrics.chunks_appended(chunks, bytes, gap);
+                return Some(Ok(answer));
+            }
+            first => first,
+        };
+        let node = node.clone();
+        self.inflight = Some(Box::pin(async move {
+            let mut first = Some(first);
+            let again = || node.log.append(stream, &node.owner, batch.clone());
+            let answer = persist(&node, || first.take().unwrap_or_else(again)).await?;
+            node.metrics.chunks_appended(chunks, bytes, gap);
             Ok(answer)
-        })
+        }));
+        None
     }
 
-    fn appended(&mut self, answer: Result<Appended, LogError>) -> Step {
-        self.acknowledged = self.node.clock.now();
+    fn appended(&mut self, answer: Result<Appended, LogError>, now: Moment) -> Step {
+        self.acknowledged = now.at;
         match answer {
             Ok(Appended { cancel: true }) => Step::End(Outcome::Cancelled),
             Ok(_) => Step::Continue,
@@ -350,7 +295,6 @@ impl Producer {
     }
 
     fn heard(&mut self, event: Option<Heard>) -> Step {
-        self.heard = self.node.clock.now();
         self.spoke = true;
         match event {
             Some(Ok(UpstreamEvent::Chunk(chunk))) => self.keep(chunk),
@@ -394,8 +338,7 @@ impl Producer {
     }
 
     /// Looks at everything that does not come by itself: timeouts, marks, followers.
-    async fn look(&mut self, reading: bool, nudged: bool) -> Step {
-        let now = self.node.clock.now();
+    async fn look(&mut self, reading: bool, nudged: bool, now: Instant) -> Step {
         if !reading {
             // Not its fault: the log is away and the buffer full.
             self.heard = now;
@@ -455,8 +398,16 @@ impl Producer {
     /// Whether everything is in the log and still ours.
     async fn drain_buffer(&mut self) -> bool {
         loop {
-            if let Some(append) = self.inflight.take() {
-                match append.await {
+            let answer = match self.inflight.take() {
+                Some(append) => Some(append.await),
+                None if self.coalescer.is_empty() => None,
+                None => {
+                    let now = self.moment();
+                    self.append(now)
+                }
+            };
+            if let Some(answer) = answer {
+                match answer {
                     Ok(_) => {}
                     Err(LogError::Fenced { .. } | LogError::Sealed) => return false,
                     Err(error) => {
@@ -465,11 +416,9 @@ impl Producer {
                     }
                 }
             }
-            if self.coalescer.is_empty() {
+            if self.inflight.is_none() && self.coalescer.is_empty() {
                 return true;
             }
-            let now = self.millis(self.node.clock.now());
-            self.inflight = Some(self.append(now));
         }
     }
 }

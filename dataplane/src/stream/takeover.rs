@@ -1,7 +1,8 @@
 //! Finds streams that want a new owner and hands each to its own task.
 
 use super::policy::{self, Decision};
-use super::producer::{self, Start};
+use super::producer;
+use super::start::Start;
 use crate::node::Node;
 use std::sync::Arc;
 use std::time::Duration;

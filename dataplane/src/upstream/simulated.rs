@@ -58,6 +58,8 @@ struct Call {
     /// When `from` is due; every later chunk is due by the rate, counted from here.
     origin: Instant,
     sleep: Pin<Box<Sleep>>,
+    /// What the timer last waited for; several chunks may be due at one moment.
+    passed: Option<Instant>,
     clock: Clock,
     used_tools: bool,
     /// What `Finished` says besides the reason.
@@ -89,6 +91,7 @@ impl Call {
             end: Index(directive.tokens.min(limit)),
             origin: clock.now() + Duration::from_millis(directive.ttft_ms),
             sleep: Box::pin(tokio::time::sleep_until(clock.now())),
+            passed: None,
             used_tools: ask.prefix.iter().any(|chunk| chunk.kind == ChunkType::ToolUse),
             model: opening.options.model.clone().unwrap_or_else(|| "simulated".to_owned()),
             prompt_tokens: words.count() as u64,
@@ -133,14 +136,17 @@ impl Call {
     }
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The timer alone knows the time: it is over at once for what is late.
         let due = self.due();
-        if self.clock.now() >= due {
+        if self.passed == Some(due) {
             return Poll::Ready(());
         }
         if self.sleep.deadline() != due {
             self.sleep.as_mut().reset(due);
         }
-        self.sleep.as_mut().poll(cx)
+        ready!(self.sleep.as_mut().poll(cx));
+        self.passed = Some(due);
+        Poll::Ready(())
     }
 
     fn send(&mut self) -> UpstreamEvent {

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use protocol::{Chunk, Digest, Epoch, Index};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Most bytes of chunk content an owner puts into one batch.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024;
@@ -24,9 +25,13 @@ pub struct Batch {
     pub after: Digest,
     /// The chunks; never empty.
     pub chunks: Vec<Chunk>,
-    /// Encoded once for each dialect by whoever sends it first; no engine reads these.
-    frames: Mutex<[Option<Bytes>; 2]>,
+    /// Somebody sent it.
+    sent: AtomicBool,
+    /// Encoded once for each dialect for all who send it; no engine reads these.
+    frames: OnceLock<Box<Mutex<Frames>>>,
 }
+
+type Frames = [Option<Bytes>; 2];
 
 impl Batch {
     /// Chunks that stand at `first` in a log whose digest was `before`.
@@ -38,7 +43,8 @@ impl Batch {
         chunks: Vec<Chunk>,
     ) -> Self {
         let after = before.with_all(&chunks);
-        Self { epoch, first, at, before, after, chunks, frames: Default::default() }
+        let (sent, frames) = (AtomicBool::new(false), OnceLock::new());
+        Self { epoch, first, at, before, after, chunks, sent, frames }
     }
 
     /// The position after its last chunk.
@@ -63,8 +69,12 @@ impl Batch {
         self.chunks.get(..skip).map(|chunks| self.before.with_all(chunks))
     }
 
-    /// The encoded form for one dialect (0 or 1), made by the first who asks.
+    /// The encoded form for one dialect (0 or 1). Most batches are sent once, and their encoded form is
+    /// nobody's afterwards; from the second time on it is shared.
     pub fn frame(&self, dialect: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        if !self.sent.swap(true, Ordering::Relaxed) {
+            return encode(self);
+        }
         match self.frames().get_mut(dialect) {
             Some(slot) => slot.get_or_insert_with(|| encode(self)).clone(),
             None => encode(self),
@@ -74,11 +84,14 @@ impl Batch {
     /// Lets go of the encoded forms: those who followed live have them, and who comes later gets
     /// many batches as one message. They would be half of what an answer takes in memory.
     pub fn forget_frames(&self) {
-        *self.frames() = Default::default();
+        if self.frames.get().is_some() {
+            *self.frames() = Frames::default();
+        }
     }
 
-    fn frames(&self) -> MutexGuard<'_, [Option<Bytes>; 2]> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    fn frames(&self) -> MutexGuard<'_, Frames> {
+        let frames = self.frames.get_or_init(Box::default);
+        frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether both hold the same chunks at the same place.

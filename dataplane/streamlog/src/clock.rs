@@ -14,7 +14,13 @@ use uuid::Uuid;
 pub struct Clock {
     base: Instant,
     wall: Wall,
+    /// A moment on both clocks, at most [`ANCHOR_FOR`] old when it is used.
+    anchor: Arc<Mutex<(Instant, i64)>>,
 }
+
+/// So long may wall time be counted on from a moment at which it was read: how late a clock that was
+/// set is followed.
+const ANCHOR_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 enum Wall {
@@ -25,12 +31,36 @@ enum Wall {
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self { base: Instant::now(), wall: Wall::System }
+        Self::with(Wall::System)
     }
 
     /// Wall time that starts at `start` and moves with tokio's (pausable) time.
     pub fn starting_at(start: Timestamp) -> Self {
-        Self { base: Instant::now(), wall: Wall::Since(start) }
+        Self::with(Wall::Since(start))
+    }
+
+    fn with(wall: Wall) -> Self {
+        let base = Instant::now();
+        let clock = Self { base, wall, anchor: Arc::new(Mutex::new((base, 0))) };
+        clock.cast_anchor(base);
+        clock
+    }
+
+    fn cast_anchor(&self, now: Instant) -> (Instant, i64) {
+        let anchor = (now, self.wall().as_millisecond());
+        *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = anchor;
+        anchor
+    }
+
+    /// Wall time at `now`, a moment that was just read: for what happens with every chunk, at a small
+    /// part of the price of [`Self::wall`].
+    pub fn wall_at(&self, now: Instant) -> Timestamp {
+        let (at, wall) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let millis = match now.checked_duration_since(at) {
+            Some(since) if since < ANCHOR_FOR => wall + i64::from(since.subsec_millis()),
+            _ => self.cast_anchor(now).1,
+        };
+        Timestamp::from_millisecond(millis).unwrap_or_else(|_| self.wall())
     }
 
     /// Monotonic time.

@@ -5,15 +5,18 @@
 //! never loses. What was read must continue what was delivered, by digest: if it does not, and the
 //! shared log itself agrees, the follower says RESET and starts over, it never mixes.
 
-use crate::batch::Slice;
+use crate::batch::{Batch, Slice};
 use crate::bugs::{self, Bug};
 use crate::cursor::Cursor;
 use crate::error::LogError;
-use crate::log::{BEYOND, Head, Opening, Page, StreamLog, TailWatch};
+use crate::log::{BEYOND, Head, Nearby, Opening, Page, StreamLog, TailWatch};
+use futures_util::future::BoxFuture;
 use protocol::server_frame::{ResetReason, TakeoverMode};
 use protocol::{Digest, Epoch, Index, MessageId, Seal, UserId};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -25,16 +28,7 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The stream was found, and it is this user's. Batches follow from `from`.
-    Attached {
-        /// What it was opened with.
-        opening: Arc<Opening>,
-        /// The stream now.
-        head: Head,
-        /// First index that follows.
-        from: Index,
-        /// Digest of the log before `from`.
-        before: Digest,
-    },
+    Attached(Box<Attached>),
     /// Chunks, each index exactly once and in order.
     Batch(Slice),
     /// Another owner.
@@ -68,6 +62,19 @@ pub enum Event {
     },
 }
 
+/// What a follower found. Boxed, so that an event is as small as a batch needs it.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// What it was opened with.
+    pub opening: Arc<Opening>,
+    /// The stream now.
+    pub head: Head,
+    /// First index that follows.
+    pub from: Index,
+    /// Digest of the log before `from`.
+    pub before: Digest,
+}
+
 /// Why there is nothing to follow. Ends the follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FollowError {
@@ -98,6 +105,8 @@ pub fn follow(
         events: VecDeque::new(),
         watch: None,
         sweep: None,
+        swept: false,
+        fetching: None,
         attached: false,
         behind: false,
         doubted: false,
@@ -106,6 +115,9 @@ pub fn follow(
         ended: false,
     }
 }
+
+/// A page, and the watch of a follower that had none.
+type Fetched = Result<(Page, Option<TailWatch>), LogError>;
 
 /// One reader of one stream.
 pub struct Follower {
@@ -122,6 +134,10 @@ pub struct Follower {
     events: VecDeque<Event>,
     watch: Option<TailWatch>,
     sweep: Option<Interval>,
+    /// Whoever polls it sweeps it.
+    swept: bool,
+    /// A read that is on its way.
+    fetching: Option<BoxFuture<'static, Fetched>>,
     attached: bool,
     /// There is something to read: no waiting before the next read, however often that is tried.
     behind: bool,
@@ -140,95 +156,146 @@ impl Follower {
         self.stream
     }
 
+    /// Without a timer of its own: whoever polls it calls [`Self::sweep`] every [`SWEEP_EVERY`].
+    #[must_use]
+    pub fn swept_from_outside(mut self) -> Self {
+        self.swept = true;
+        self
+    }
+
+    /// Looks at the log when it is polled next, although nothing woke it.
+    pub fn sweep(&mut self) {
+        self.behind = true;
+    }
+
     /// The next event; `None` after the end. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Event, FollowError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Self::next`].
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Event, FollowError>>> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
+                return Poll::Ready(Some(Ok(event)));
             }
             if self.ended {
-                return None;
+                return Poll::Ready(None);
             }
-            match self.fetch().await {
-                Ok(page) => {
-                    if let Err(error) = self.take(page) {
-                        self.ended = true;
-                        return Some(Err(error));
-                    }
+            if self.fetching.is_none() {
+                if self.watch.is_some() && !self.behind {
+                    ready!(self.poll_wait(cx));
+                    self.behind = true;
                 }
-                Err(LogError::Unavailable { retry }) => {
-                    self.retry_at = Some(Instant::now() + retry);
-                    if !std::mem::replace(&mut self.paused, true) {
-                        return Some(Ok(Event::Paused));
+                match self.nearby() {
+                    Nearby::Next { batch, more } => {
+                        self.behind = more;
+                        return Poll::Ready(Some(Ok(self.pass(batch))));
                     }
-                }
-                Err(error) => {
-                    self.ended = true;
-                    let trimmed = matches!(error, LogError::Trimmed { .. });
-                    let why = if trimmed { FollowError::Expired } else { FollowError::NotFound };
-                    return Some(Err(why));
+                    Nearby::Nothing => {
+                        self.behind = false;
+                        continue;
+                    }
+                    Nearby::Unknown => self.fetching = Some(self.fetch()),
                 }
             }
+            let Some(fetching) = &mut self.fetching else { continue };
+            let fetched = ready!(fetching.as_mut().poll(cx));
+            self.fetching = None;
+            if let Some(event) = self.took(fetched) {
+                return Poll::Ready(Some(event));
+            }
         }
     }
 
-    /// Waits until there may be something new, and reads it.
-    async fn fetch(&mut self) -> Result<Page, LogError> {
-        if let Some(at) = self.retry_at {
-            tokio::time::sleep_until(at).await;
-            self.retry_at = None;
+    /// What a read led to that must be told before anything else.
+    fn took(&mut self, fetched: Fetched) -> Option<Result<Event, FollowError>> {
+        match fetched {
+            Ok((page, watch)) => {
+                if watch.is_some() {
+                    self.watch = watch;
+                }
+                let error = self.take(page).err()?;
+                self.ended = true;
+                Some(Err(error))
+            }
+            Err(LogError::Unavailable { retry }) => {
+                self.retry_at = Some(Instant::now() + retry);
+                (!std::mem::replace(&mut self.paused, true)).then_some(Ok(Event::Paused))
+            }
+            Err(error) => {
+                self.ended = true;
+                let trimmed = matches!(error, LogError::Trimmed { .. });
+                Some(Err(if trimmed { FollowError::Expired } else { FollowError::NotFound }))
+            }
         }
-        if self.watch.is_some() && !self.behind {
-            self.wait().await;
-            self.behind = true;
-        }
-        if self.doubted {
-            // A node's memory that is out of date learns so from this and answers no more.
-            self.log.read(self.stream, BEYOND, 1).await?;
-        }
-        if self.watch.is_none() {
-            let (page, watch) = self.attach().await?;
-            self.watch = Some(watch);
-            return Ok(page);
-        }
-        self.log.read(self.stream, self.cursor.next, self.page_bytes).await
     }
 
-    async fn attach(&mut self) -> Result<(Page, TailWatch), LogError> {
-        if bugs::active(Bug::NaiveFollower) {
-            return self.attach_naively().await;
+    /// What the owner's memory has for a follower that is attached and has no doubts.
+    fn nearby(&self) -> Nearby {
+        let plain = self.attached && !self.doubted && !self.paused && self.retry_at.is_none();
+        let broken = bugs::active(Bug::NaiveFollower) || bugs::active(Bug::NoDedupe);
+        match (&self.watch, self.before, self.epoch) {
+            (Some(watch), Some(before), Some(epoch)) if plain && !broken => {
+                watch.nearby(self.cursor.next, before, epoch)
+            }
+            _ => Nearby::Unknown,
         }
-        self.log.attach(self.stream, self.cursor.next, self.page_bytes).await
     }
 
-    /// The bug: what is appended between the read and the subscription is never delivered.
-    async fn attach_naively(&mut self) -> Result<(Page, TailWatch), LogError> {
-        let page = self.log.read(self.stream, self.cursor.next, usize::MAX).await?;
-        let (now, watch) = self.log.attach(self.stream, self.cursor.next, 1).await?;
-        let head = if now.head.seal.is_some() { page.head.clone() } else { now.head };
-        Ok((Page { head, ..page }, watch))
+    fn pass(&mut self, batch: Arc<Batch>) -> Event {
+        self.cursor = Cursor { next: batch.end(), epoch: Some(batch.epoch), digest: None };
+        self.before = Some(batch.after);
+        Event::Batch(Slice::whole(batch))
     }
 
-    async fn wait(&mut self) {
-        let Some(watch) = &mut self.watch else { return };
-        if bugs::active(Bug::NaiveFollower) {
-            if watch.changed().await.is_err() {
+    /// Reads what there is now, and subscribes where that was not done.
+    fn fetch(&mut self) -> BoxFuture<'static, Fetched> {
+        let (log, stream, from) = (self.log.clone(), self.stream, self.cursor.next);
+        let (limit, doubted) = (self.page_bytes, self.doubted);
+        let (retry_at, attach) = (self.retry_at.take(), self.watch.is_none());
+        Box::pin(async move {
+            if let Some(at) = retry_at {
+                tokio::time::sleep_until(at).await;
+            }
+            if doubted {
+                // A node's memory that is out of date learns so from this and answers no more.
+                log.read(stream, BEYOND, 1).await?;
+            }
+            if !attach {
+                return Ok((log.read(stream, from, limit).await?, None));
+            }
+            let naive = bugs::active(Bug::NaiveFollower);
+            let (page, watch) = if naive {
+                attach_naively(&*log, stream, from).await?
+            } else {
+                log.attach(stream, from, limit).await?
+            };
+            Ok((page, Some(watch)))
+        })
+    }
+
+    /// Until there may be something new.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(watch) = &mut self.watch else { return Poll::Ready(()) };
+        if let Poll::Ready(changed) = watch.poll_changed(cx) {
+            if changed.is_err() {
                 self.watch = None;
             }
-            return;
+            return Poll::Ready(());
+        }
+        if self.swept || bugs::active(Bug::NaiveFollower) {
+            return Poll::Pending;
         }
         let sweep = self.sweep.get_or_insert_with(|| {
             let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
             sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
             sweep
         });
-        tokio::select! {
-            biased;
-            changed = watch.changed() => if changed.is_err() {
-                self.watch = None;
-            },
-            _ = sweep.tick() => {}
-        }
+        sweep.poll_tick(cx).map(|_| ())
     }
 
     fn take(&mut self, page: Page) -> Result<(), FollowError> {
@@ -311,12 +378,12 @@ impl Follower {
         }
         let before = self.before.or(page.before).unwrap_or_default();
         self.before = Some(before);
-        self.events.push_back(Event::Attached {
+        self.events.push_back(Event::Attached(Box::new(Attached {
             opening: page.opening.clone(),
             head: page.head.clone(),
             from: self.cursor.next,
             before,
-        });
+        })));
     }
 
     fn deliver(&mut self, page: &Page) {
@@ -343,6 +410,18 @@ impl Follower {
             self.cursor.next = self.cursor.next.max(page.head.tail);
         }
     }
+}
+
+/// The bug: what is appended between the read and the subscription is never delivered.
+async fn attach_naively(
+    log: &dyn StreamLog,
+    stream: MessageId,
+    from: Index,
+) -> Result<(Page, TailWatch), LogError> {
+    let page = log.read(stream, from, usize::MAX).await?;
+    let (now, watch) = log.attach(stream, from, 1).await?;
+    let head = if now.head.seal.is_some() { page.head.clone() } else { now.head };
+    Ok((Page { head, ..page }, watch))
 }
 
 #[cfg(test)]
@@ -437,6 +516,8 @@ mod tests {
             () = write => {}
             event = viewer.follower.next() => panic!("{event:?}"),
         }
+        // The read that began goes on.
+        read.release();
         viewer.expect(&["batch 0..1"]).await;
     }
 
@@ -578,13 +659,13 @@ mod tests {
         ) -> Result<crate::Opened, LogError> {
             self.0.open(opening, owner).await
         }
-        async fn append(
+        fn append(
             &self,
             stream: MessageId,
             owner: &crate::Owner,
             batch: Arc<crate::Batch>,
-        ) -> Result<crate::log::Appended, LogError> {
-            self.0.append(stream, owner, batch).await
+        ) -> crate::Answer<Result<crate::log::Appended, LogError>> {
+            self.0.append(stream, owner, batch)
         }
         async fn seal(
             &self,

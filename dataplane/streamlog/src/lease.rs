@@ -57,6 +57,12 @@ impl Lease {
         (self.clock.now() < held.until).then_some(held.generation)
     }
 
+    /// The last generation, whether it is alive or not. To confirm something under one that has lapsed
+    /// proves nothing, and harms nothing: it is never the certain one again.
+    pub fn generation(&self) -> Option<u64> {
+        Some(self.lock().generation)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

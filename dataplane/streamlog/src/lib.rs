@@ -7,9 +7,10 @@
 //! ```
 //! First delivery, reconnect, second device and hand-over are all [`follow`]. Engines give reads and
 //! wake-ups; gapless following is written once, in [`follower`]. Reading order: [`batch`] → [`bell`] →
-//! [`log`] → [`directory`] → [`registry`] → [`bus`] → [`follower`] → [`memory`] → [`tiered`] →
+//! [`answer`] → [`log`] → [`directory`] → [`registry`] → [`bus`] → [`follower`] → [`memory`] → [`tiered`] →
 //! [`redis`](crate::redis).
 
+pub mod answer;
 pub mod batch;
 pub mod bell;
 pub mod bugs;
@@ -31,6 +32,7 @@ pub mod registry;
 pub mod tiered;
 
 pub use crate::redis::{BadRedisConfig, RedisConfig, RedisEngine, RedisStats};
+pub use answer::Answer;
 pub use batch::{Batch, Slice};
 pub use bugs::Bug;
 pub use bus::{Bus, BusEvent, Target};
@@ -42,7 +44,7 @@ pub use directory::{
     Claim, Claimed, Directory, Keep, Mark, NodeRecord, Orphan, OrphanCause, Restore,
 };
 pub use error::LogError;
-pub use follower::{Event, FollowError, Follower, follow};
+pub use follower::{Attached, Event, FollowError, Follower, follow};
 pub use lease::Lease;
 pub use log::{Head, Opened, Opening, Owner, Page, StreamLog, TailWatch};
 pub use registry::{Key, Registry, Space};

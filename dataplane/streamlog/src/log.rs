@@ -1,5 +1,6 @@
 //! The log itself: what a stream is, and what an engine must do.
 
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::bell::Listener;
 use crate::error::LogError;
@@ -11,7 +12,9 @@ use protocol::{
     OnDisconnect, RequestId, Seal, UserId,
 };
 use serde::{Deserialize, Serialize};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// One boot of a node: who may append.
@@ -153,6 +156,29 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchClosed;
 
+/// What a node's own memory of a live stream says to one of its followers.
+#[derive(Debug)]
+pub enum Nearby {
+    /// The next batch; `more` where another one is there already.
+    Next {
+        /// It begins at the index asked for.
+        batch: Arc<Batch>,
+        /// Whether it is not the last one.
+        more: bool,
+    },
+    /// Certainly nothing now.
+    Nothing,
+    /// The log must be read.
+    Unknown,
+}
+
+/// A memory that a follower may ask before it reads the log, because it is certain of what it shows.
+pub trait Near: std::fmt::Debug + Send + Sync {
+    /// What follows the log before `from`, of which the follower has `before` as the digest and
+    /// `epoch` as the last owner. Anything that is not the plain next batch is `Unknown`.
+    fn next(&self, from: Index, before: Digest, epoch: Epoch) -> Nearby;
+}
+
 /// Wake-ups of one stream. They carry no data: they may come late, together or for nothing, and a
 /// follower must survive a lost one.
 #[derive(Debug)]
@@ -160,6 +186,7 @@ pub struct TailWatch {
     bell: Listener,
     /// A second source, where a stream may be read from two places.
     other: Option<Listener>,
+    pub(crate) near: Option<Arc<dyn Near>>,
     /// Wake-ups swallowed by the chaos decorator.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) lossy: Option<crate::chaos::Loss>,
@@ -171,6 +198,7 @@ impl TailWatch {
         Self {
             bell,
             other: None,
+            near: None,
             #[cfg(any(test, feature = "testing"))]
             lossy: None,
         }
@@ -184,27 +212,40 @@ impl TailWatch {
         self
     }
 
+    /// Whoever waits here may ask this memory before the log.
+    #[must_use]
+    pub fn beside(mut self, near: Arc<dyn Near>) -> Self {
+        self.near = Some(near);
+        self
+    }
+
+    /// What the memory beside says, see [`Near::next`]; without one nothing is known.
+    pub fn nearby(&self, from: Index, before: Digest, epoch: Epoch) -> Nearby {
+        self.near.as_ref().map_or(Nearby::Unknown, |near| near.next(from, before, epoch))
+    }
+
     /// Waits for the next change since the last call.
     ///
     /// # Errors
     /// [`WatchClosed`] when the engine let go of the stream.
     pub async fn changed(&mut self) -> Result<(), WatchClosed> {
+        poll_fn(|cx| self.poll_changed(cx)).await
+    }
+
+    /// As [`Self::changed`].
+    pub fn poll_changed(&mut self, cx: &Context<'_>) -> Poll<Result<(), WatchClosed>> {
         loop {
-            match &mut self.other {
-                None => self.bell.rung().await,
-                // In a fixed order, so that a seed repeats a run.
-                Some(other) => tokio::select! {
-                    biased;
-                    rung = self.bell.rung() => rung,
-                    rung = other.rung() => rung,
-                },
-            }
-            .map_err(|_| WatchClosed)?;
+            // In a fixed order, so that a seed repeats a run.
+            let rung = match (self.bell.poll_rung(cx), &mut self.other) {
+                (Poll::Pending, Some(other)) => other.poll_rung(cx),
+                (rung, _) => rung,
+            };
+            ready!(rung).map_err(|_| WatchClosed)?;
             #[cfg(any(test, feature = "testing"))]
             if self.lossy.as_mut().is_some_and(crate::chaos::Loss::swallows) {
                 continue;
             }
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
     }
 }
@@ -246,12 +287,12 @@ pub trait StreamLog: Send + Sync + 'static {
     /// # Errors
     /// `Fenced`, `Gap` (at 0 where there is no such stream: a store that lost it looks like one that
     /// lost only its text), `Sealed`, `Unavailable`.
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError>;
+    ) -> Answer<Result<Appended, LogError>>;
 
     /// Writes the terminal record if `epoch` and `owner` are the stream's. Once; the same seal
     /// again by the same owner is acknowledged again.

@@ -7,8 +7,10 @@
 //! by its owner, [`repair`].
 
 mod finished;
+mod live;
 mod repair;
 
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::bugs::{self, Bug};
@@ -20,14 +22,15 @@ use crate::log::{
     Appended, BEYOND, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch,
 };
 use async_trait::async_trait;
+use ahash::RandomState;
 use finished::{Finished, Whole};
+use futures_util::future::BoxFuture;
+use live::{Live, Own};
 use protocol::{Epoch, Index, MessageId, Seal};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// So many of a live stream's last batches keep their encoded forms, for whoever is a little late.
-const KEEP_FRAMES: usize = 16;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// See the module.
 pub struct Tiered {
@@ -35,64 +38,21 @@ pub struct Tiered {
     directory: Arc<dyn Directory>,
     owner: Owner,
     lease: Arc<Lease>,
-    own: Mutex<HashMap<MessageId, Own>>,
+    own: Mutex<Owned>,
     finished: Finished,
     reads: Reads,
     /// Streams that this node offers to others, until it lets go of them.
     yielded: Mutex<HashSet<MessageId>>,
+    /// For an append that is on its way.
+    this: Weak<Self>,
 }
 
-/// One live stream that this node owns.
-struct Own {
-    opening: Arc<Opening>,
-    head: Head,
-    batches: Vec<Arc<Batch>>,
-    /// Lease generation under which ownership was last confirmed; without one nothing is served.
-    confirmed: Option<u64>,
-    /// An append was sent whose outcome is not known here: the log may hold more.
-    unsettled: bool,
-    bell: Bell,
-}
-
-impl Own {
-    /// Takes over what the log holds; `false` where this memory lacks something before it.
-    fn push(&mut self, batch: Arc<Batch>) -> bool {
-        if batch.first != self.head.tail {
-            return batch.end() <= self.head.tail;
-        }
-        self.head.tail = batch.end();
-        self.head.digest = batch.after;
-        self.batches.push(batch);
-        let late = self.batches.len().checked_sub(KEEP_FRAMES + 1);
-        if let Some(batch) = late.and_then(|at| self.batches.get(at)) {
-            batch.forget_frames();
-        }
-        self.bell.ring();
-        true
-    }
-
-    /// Confirmed as ours by an answer to a call that was sent under this lease generation.
-    fn confirm(&mut self, generation: Option<u64>) {
-        self.confirmed = self.confirmed.max(generation);
-    }
-
-    /// Stops serving until confirmed again. Closing the watch sends its followers to the log, whose
-    /// own watch they need now.
-    fn lapse(&mut self) {
-        if self.confirmed.take().is_some() {
-            self.bell = Bell::default();
-        }
-    }
-
-    fn page(&self, from: Index, limit: usize) -> Page {
-        finished::page(&self.opening, &self.head, &self.batches, from, limit)
-    }
-}
+type Owned = HashMap<MessageId, Arc<Live>, RandomState>;
 
 /// Reads answered so far, by where the answer came from.
 #[derive(Debug, Default)]
 struct Reads {
-    live: AtomicU64,
+    live: Arc<AtomicU64>,
     finished: AtomicU64,
     shared: AtomicU64,
 }
@@ -116,8 +76,8 @@ impl Tiered {
         owner: Owner,
         lease: Arc<Lease>,
         clock: Clock,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             inner,
             directory,
             owner,
@@ -126,7 +86,8 @@ impl Tiered {
             finished: Finished::new(clock),
             reads: Reads::default(),
             yielded: Mutex::default(),
-        }
+            this: this.clone(),
+        })
     }
 
     /// Where reads were answered from.
@@ -175,9 +136,12 @@ impl Tiered {
         }
         let head = page?.head;
         self.learn(stream, &head);
-        if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == head.epoch) {
-            own.head.cancel = head.cancel;
-            own.confirm(generation.filter(|_| !self.is_yielded(stream)));
+        if let Some(live) = self.live(stream) {
+            let mut own = live.lock();
+            if own.head.epoch == head.epoch {
+                own.head.cancel = head.cancel;
+                own.confirm(generation.filter(|_| !self.is_yielded(stream)));
+            }
         }
         Ok(head)
     }
@@ -185,7 +149,7 @@ impl Tiered {
     /// Lets go of a stream: sealed here, or lost to another node.
     pub fn forget(&self, stream: MessageId) {
         lock(&self.yielded).remove(&stream);
-        self.lock().remove(&stream);
+        self.let_go(stream, |_| true);
     }
 
     /// Serves a stream from the log only, until [`Self::forget`]. To be called *before* the stream is
@@ -194,8 +158,8 @@ impl Tiered {
     /// that is only being claimed here as well.
     pub fn hand_over(&self, stream: MessageId) {
         lock(&self.yielded).insert(stream);
-        if let Some(own) = self.lock().get_mut(&stream) {
-            own.lapse();
+        if let Some(live) = self.live(stream) {
+            live.lock().lapse();
         }
     }
 
@@ -214,46 +178,40 @@ impl Tiered {
         let stream = opening.message;
         let mut streams = self.lock();
         // What is held under the same epoch already may be ahead of a repeated answer.
-        if streams.get(&stream).is_none_or(|own| own.head.epoch < head.epoch) {
-            let bell = Bell::default();
+        if streams.get(&stream).is_none_or(|live| live.lock().head.epoch < head.epoch) {
             let confirmed = generation.filter(|_| !self.is_yielded(stream));
-            let own = Own { opening, head, batches, confirmed, unsettled: false, bell };
-            streams.insert(stream, own);
+            let (lease, reads) = (self.lease.clone(), self.reads.live.clone());
+            let live = Arc::new(Live::new(opening, head, batches, confirmed, lease, reads));
+            if let Some(superseded) = streams.insert(stream, live) {
+                superseded.lock().close();
+            }
         }
     }
 
     /// A newer epoch or a seal in the log ends what is held here.
     fn learn(&self, stream: MessageId, head: &Head) {
         self.finished.learn(stream, head);
+        self.let_go(stream, |own| own.head.epoch < head.epoch || head.seal.is_some());
+    }
+
+    fn live(&self, stream: MessageId) -> Option<Arc<Live>> {
+        self.lock().get(&stream).cloned()
+    }
+
+    /// Shows nothing of a stream any more, if `over` says so.
+    fn let_go(&self, stream: MessageId, over: impl FnOnce(&Own) -> bool) {
         let mut streams = self.lock();
-        let over = |own: &Own| own.head.epoch < head.epoch || head.seal.is_some();
-        if streams.get(&stream).is_some_and(over) {
+        let Some(live) = streams.get(&stream) else { return };
+        let mut own = live.lock();
+        if over(&own) {
+            own.close();
+            drop(own);
             streams.remove(&stream);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<MessageId, Own>> {
+    fn lock(&self) -> MutexGuard<'_, Owned> {
         lock(&self.own)
-    }
-
-    /// Whether what was confirmed in that generation may be served at this moment.
-    fn may_serve(&self, confirmed: Option<u64>) -> bool {
-        bugs::active(Bug::ZombieReads) || (confirmed.is_some() && self.lease.certain() == confirmed)
-    }
-
-    /// Answers from memory, where that can; the lease is checked after the reply is built.
-    fn local<T>(&self, stream: MessageId, reply: impl FnOnce(&mut Own) -> Option<T>) -> Option<T> {
-        let mut streams = self.lock();
-        let own = streams.get_mut(&stream)?;
-        let built = reply(own);
-        if self.may_serve(own.confirmed) {
-            if built.is_some() {
-                count(&self.reads.live);
-            }
-            return built;
-        }
-        own.lapse();
-        None
     }
 
     /// Answers from memory what has ended.
@@ -271,9 +229,9 @@ impl Tiered {
     }
 
     /// An append is on its way: from now on the log may hold more than this memory.
-    fn sent(&self, stream: MessageId, batch: &Arc<Batch>) {
-        if let Some(own) = self.lock().get_mut(&stream).filter(|own| own.head.epoch == batch.epoch)
-        {
+    fn sent(live: &Live, batch: &Arc<Batch>) {
+        let mut own = live.lock();
+        if own.head.epoch == batch.epoch {
             own.unsettled = true;
             if bugs::active(Bug::VisibleBeforeDurable) {
                 own.push(batch.clone());
@@ -289,9 +247,11 @@ impl Tiered {
         seal: Arc<Seal>,
         result: &Result<(), LogError>,
     ) {
-        let mut streams = self.lock();
-        let own = streams.get_mut(&stream).filter(|own| own.head.epoch == epoch);
-        let Some(own) = own else { return };
+        let Some(live) = self.live(stream) else { return };
+        let mut own = live.lock();
+        if own.head.epoch != epoch {
+            return;
+        }
         if matches!(result, Err(LogError::Unavailable { .. })) {
             own.unsettled = true;
             own.bell.ring();
@@ -303,7 +263,8 @@ impl Tiered {
             let (opening, batches) = (own.opening.clone(), own.batches.clone());
             self.finished.keep(Whole { opening, head, batches });
         }
-        streams.remove(&stream);
+        drop(own);
+        self.let_go(stream, |own| own.head.epoch == epoch);
     }
 
     /// What an append told: the batch is in the log and the stream still ours, or it is not. An
@@ -311,13 +272,16 @@ impl Tiered {
     fn settle(
         &self,
         stream: MessageId,
+        live: &Live,
         batch: Arc<Batch>,
         generation: Option<u64>,
         result: &Result<Appended, LogError>,
     ) {
-        let mut streams = self.lock();
-        let own = streams.get_mut(&stream).filter(|own| own.head.epoch == batch.epoch);
-        let Some(own) = own else { return };
+        let epoch = batch.epoch;
+        let mut own = live.lock();
+        if own.head.epoch != epoch {
+            return;
+        }
         let usable = match result {
             Ok(_) => {
                 own.unsettled = false;
@@ -331,10 +295,43 @@ impl Tiered {
             }
             Err(_) => false,
         };
+        drop(own);
         if !usable {
-            streams.remove(&stream);
+            self.let_go(stream, |own| own.head.epoch == epoch);
         }
     }
+
+    /// An append whose answer is not there at once.
+    async fn append_later(
+        self: Arc<Self>,
+        stream: MessageId,
+        owner: Owner,
+        sent: Sent,
+        answer: BoxFuture<'static, Result<Appended, LogError>>,
+    ) -> Result<Appended, LogError> {
+        let Sent { batch, generation, live } = sent;
+        let mut result = answer.await;
+        if let Err(error) = &result {
+            result = match self.mended(stream, batch.epoch, error).await {
+                Ok(true) => self.inner.append(stream, &owner, batch.clone()).await,
+                Ok(false) => result,
+                Err(other) => Err(other),
+            };
+        }
+        if let Some(live) = live {
+            self.settle(stream, &live, batch, generation, &result);
+        }
+        result
+    }
+}
+
+/// An append that was sent.
+struct Sent {
+    batch: Arc<Batch>,
+    /// Taken before the call: an acknowledgement proves ownership only for the lease held then.
+    generation: Option<u64>,
+    /// What is held of its stream.
+    live: Option<Arc<Live>>,
 }
 
 fn count(counter: &AtomicU64) {
@@ -356,25 +353,32 @@ impl StreamLog for Tiered {
         Ok(opened)
     }
 
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError> {
-        // Taken before the call: an acknowledgement proves ownership only for the lease held then.
-        let generation = self.lease.certain();
-        self.sent(stream, &batch);
-        let mut result = self.inner.append(stream, owner, batch.clone()).await;
-        if let Err(error) = &result {
-            result = match self.mended(stream, batch.epoch, error).await {
-                Ok(true) => self.inner.append(stream, owner, batch.clone()).await,
-                Ok(false) => result,
-                Err(other) => Err(other),
-            };
+    ) -> Answer<Result<Appended, LogError>> {
+        let generation = self.lease.generation();
+        let live = self.live(stream);
+        if let Some(live) = &live {
+            Self::sent(live, &batch);
         }
-        self.settle(stream, batch, generation, &result);
-        result
+        let answer = match self.inner.append(stream, owner, batch.clone()) {
+            Answer::Now(Some(Ok(done))) => {
+                if let Some(live) = &live {
+                    self.settle(stream, live, batch, generation, &Ok(done));
+                }
+                return Answer::now(Ok(done));
+            }
+            Answer::Later(answer) => answer,
+            refused @ Answer::Now(_) => refused.boxed(),
+        };
+        let Some(this) = self.this.upgrade() else {
+            return Answer::now(Err(LogError::Unavailable { retry: Duration::ZERO }));
+        };
+        let (owner, sent) = (owner.clone(), Sent { batch, generation, live });
+        Answer::later(this.append_later(stream, owner, sent, answer))
     }
 
     async fn seal(
@@ -399,9 +403,11 @@ impl StreamLog for Tiered {
     async fn read(&self, stream: MessageId, from: Index, limit: usize) -> Result<Page, LogError> {
         // A reader ahead of this memory saw an append whose acknowledgement is still on its way. One
         // at its end was woken, perhaps by the log, perhaps for that append: the log knows.
-        let local = self.local(stream, |own| {
-            let tail = own.head.tail;
-            (from < tail || (from == tail && !own.unsettled)).then(|| own.page(from, limit))
+        let local = self.live(stream).and_then(|live| {
+            live.reply(|own| {
+                let tail = own.head.tail;
+                (from < tail || (from == tail && !own.unsettled)).then(|| own.page(from, limit))
+            })
         });
         if let Some(page) = local.or_else(|| self.ended(stream, from, limit)) {
             return Ok(page);
@@ -418,9 +424,11 @@ impl StreamLog for Tiered {
         limit: usize,
     ) -> Result<(Page, TailWatch), LogError> {
         // At the end of this memory its own watch is enough: it wakes for every outcome of an append.
-        let local = self.local(stream, |own| {
-            let watch = || TailWatch::new(own.bell.listen());
-            (from <= own.head.tail).then(|| (own.page(from, limit), watch()))
+        let live = self.live(stream);
+        let local = live.as_ref().and_then(|live| {
+            live.reply(|own| {
+                (from <= own.head.tail).then(|| (own.page(from, limit), own.watch(live)))
+            })
         });
         if let Some(found) = local {
             return Ok(found);
@@ -429,11 +437,11 @@ impl StreamLog for Tiered {
             // There is nothing to wait for.
             return Ok((page, TailWatch::new(Bell::default().listen())));
         }
-        let own = self.lock().get(&stream).map(|own| own.bell.listen());
+        let own = self.live(stream).map(|live| (live.lock().bell.listen(), live.clone()));
         let (page, watch) = self.inner.attach(stream, from, limit).await?;
         self.was_read(&page);
         // Later reads may come from this memory, which learns of an append after the log does.
-        Ok((page, own.into_iter().fold(watch, TailWatch::also)))
+        Ok((page, own.into_iter().fold(watch, |watch, (bell, live)| watch.also(bell).beside(live))))
     }
 
     async fn trim(&self, stream: MessageId, before: Index) -> Result<(), LogError> {

@@ -212,7 +212,7 @@ impl Seen {
                     assert_eq!(tail.0 as usize, seen.chunks.len(), "everything was delivered");
                     assert!(seen.seal.replace((*seal).clone()).is_none(), "one end");
                 }
-                Event::Attached { .. } | Event::Paused | Event::Live => {}
+                Event::Attached(_) | Event::Paused | Event::Live => {}
             }
         }
         Ok(seen)

@@ -1,9 +1,7 @@
 //! Chunks on the wire, and their encoder: written by hand, because it is the one hot encoder.
 
-use super::put;
 use crate::chunk::{Chunk, ChunkType};
 use crate::id::{Epoch, Index, MessageId};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -14,8 +12,7 @@ use std::sync::Arc;
 /// use protocol::server_frame::{ChunkData, ServerFrame};
 /// use protocol::{Chunk, ChunkType, Epoch, Index, MessageId};
 /// let message = MessageId::parse("018f4d5e-0000-7000-8000-000000000001").unwrap();
-/// let at = "2026-01-01T00:00:00Z".parse().unwrap();
-/// let mut text = Vec::new();
+/// let (at, mut text) = ("2026-01-01T00:00:00Z", Vec::new());
 /// ChunkData::encode(&mut text, at, message, Epoch(1), Index(3), &Chunk::new(ChunkType::Text, "hi \"you\""));
 /// assert_eq!(String::from_utf8(text).unwrap(), concat!(r#"{"type":"CHUNK","timestamp":"2026-01-01T00:00:00Z","data":"#,
 ///     r#"{"messageId":"018f4d5e-0000-7000-8000-000000000001","index":3,"type":"TEXT","content":"hi \"you\"","epoch":1}}"#));
@@ -55,16 +52,16 @@ impl WireChunk {
 }
 
 impl ChunkData {
-    /// Appends the whole frame to `out`. By hand: this is the one hot encoder.
+    /// Appends the whole frame to `out`; `at` is a timestamp as text.
     pub fn encode(
         out: &mut Vec<u8>,
-        at: Timestamp,
+        at: &str,
         message: MessageId,
         epoch: Epoch,
         index: Index,
         chunk: &Chunk,
     ) {
-        put(out, format_args!("{{\"type\":\"CHUNK\",\"timestamp\":\"{at}\",\"data\":"));
+        put_envelope(out, b"{\"type\":\"CHUNK\",\"timestamp\":\"", at);
         put_message(out, message);
         put_number(out, b",\"index\":", index.0);
         out.push(b',');
@@ -80,7 +77,7 @@ impl ChunkData {
 /// use protocol::server_frame::{ChunksData, ServerFrame};
 /// use protocol::{Chunk, ChunkType, Epoch, Index, MessageId};
 /// let message = MessageId::parse("018f4d5e-0000-7000-8000-000000000001").unwrap();
-/// let at = "2026-01-01T00:00:00Z".parse().unwrap();
+/// let at = "2026-01-01T00:00:00Z";
 /// let chunks = [Chunk::new(ChunkType::Text, "a"), Chunk::new(ChunkType::Code, "b")];
 /// let mut text = Vec::new();
 /// ChunksData::encode(&mut text, at, message, Epoch(2), Index(5), &chunks);
@@ -105,13 +102,13 @@ impl ChunksData {
     /// Appends the whole frame to `out`.
     pub fn encode<'a>(
         out: &mut Vec<u8>,
-        at: Timestamp,
+        at: &str,
         message: MessageId,
         epoch: Epoch,
         index: Index,
         chunks: impl IntoIterator<Item = &'a Chunk>,
     ) {
-        put(out, format_args!("{{\"type\":\"CHUNKS\",\"timestamp\":\"{at}\",\"data\":"));
+        put_envelope(out, b"{\"type\":\"CHUNKS\",\"timestamp\":\"", at);
         put_message(out, message);
         put_number(out, b",\"epoch\":", epoch.0);
         put_number(out, b",\"index\":", index.0);
@@ -123,6 +120,12 @@ impl ChunksData {
         }
         out.extend_from_slice(b"]}}");
     }
+}
+
+fn put_envelope(out: &mut Vec<u8>, head: &[u8], at: &str) {
+    out.extend_from_slice(head);
+    out.extend_from_slice(at.as_bytes());
+    out.extend_from_slice(b"\",\"data\":");
 }
 
 fn put_chunk_fields(out: &mut Vec<u8>, chunk: &Chunk) {

@@ -1,6 +1,7 @@
 //! Every engine trait, forwarded through the chaos.
 
 use super::{Chaos, Loss, Op};
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::bus::{Bus, BusEvent, Hint, Target};
 use crate::directory::{
@@ -21,13 +22,19 @@ impl<E: StreamLog + ?Sized> StreamLog for Chaos<E> {
         self.control.through(Op::Open, self.inner.open(opening, owner)).await
     }
 
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError> {
-        self.control.through(Op::Append, self.inner.append(stream, owner, batch)).await
+    ) -> Answer<Result<Appended, LogError>> {
+        let (inner, owner) = (self.inner.clone(), owner.clone());
+        let control = self.control.clone();
+        Answer::later(async move {
+            // Only what the chaos lets through is applied.
+            let append = async { inner.append(stream, &owner, batch).await };
+            control.through(Op::Append, append).await
+        })
     }
 
     async fn seal(
@@ -53,6 +60,8 @@ impl<E: StreamLog + ?Sized> StreamLog for Chaos<E> {
         let attach = self.inner.attach(stream, from, limit);
         let (page, mut watch) = self.control.through(Op::Attach, attach).await?;
         watch.lossy = Some(Loss { control: self.control.clone() });
+        // Every read goes through the chaos.
+        watch.near = None;
         Ok((page, watch))
     }
 

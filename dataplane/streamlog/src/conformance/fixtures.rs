@@ -91,7 +91,7 @@ impl Fixture for InTiers {
         let (log, directory) = (plain.log.clone(), plain.directory.clone());
         let clock = self.0.clock.clone();
         let tiered = Tiered::new(log, directory, plain.owner.clone(), lease, clock);
-        Handles { log: Arc::new(tiered), ..plain }
+        Handles { log: tiered, ..plain }
     }
     async fn advance(&self, by: Duration) {
         self.0.advance(by).await;

@@ -69,7 +69,6 @@ impl Scene {
         let clock = self.clock.clone();
         let tiered =
             Tiered::new(engine.clone(), engine.clone(), owner.clone(), lease.clone(), clock);
-        let tiered = Arc::new(tiered);
         Stage { owner, handle, control, engine, lease, tiered, clock: self.clock.clone() }
     }
 }
@@ -141,7 +140,7 @@ impl Viewer {
 
     fn tell(&mut self, event: Event) -> String {
         match event {
-            Event::Attached { from, .. } => format!("attached {from}"),
+            Event::Attached(found) => format!("attached {}", found.from),
             Event::Batch(slice) => {
                 self.got.extend_from_slice(slice.chunks());
                 format!("batch {}..{}", slice.first(), slice.batch().end())

@@ -2,6 +2,7 @@
 
 use super::MemoryHandle;
 use super::stream::Stored;
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::bugs::{self, Bug};
 use crate::error::LogError;
@@ -30,17 +31,17 @@ impl StreamLog for MemoryHandle {
         .await
     }
 
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError> {
-        self.timeless(|state| {
+    ) -> Answer<Result<Appended, LogError>> {
+        let done = self.unless_cut(|state| {
             let absent = LogError::Gap { tail: Index::ZERO };
             state.streams.get_mut(&stream).ok_or(absent)?.append(owner, batch)
-        })
-        .await
+        });
+        done.map_or_else(|| Answer::later(std::future::pending()), Answer::now)
     }
 
     async fn seal(

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::error::LogError;
 use crate::log::{Owner, RUN_GRACE, RUN_RETRY};
 use protocol::MessageId;
+use ahash::RandomState;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,7 @@ struct Shared {
 
 struct State {
     run: Uuid,
-    streams: HashMap<MessageId, stream::Stored>,
+    streams: HashMap<MessageId, stream::Stored, RandomState>,
     /// Live streams only: what `orphans` looks through.
     live: std::collections::BTreeSet<MessageId>,
     leases: HashMap<protocol::Incarnation, directory::LeaseEntry>,
@@ -125,14 +126,16 @@ impl MemoryHandle {
 
     /// As `with`, for what does not depend on time and happens for every chunk.
     async fn timeless<T>(&self, f: impl FnOnce(&mut State) -> T + Send) -> T {
-        let done = {
-            let mut state = self.lock();
-            (!self.cut.load(Ordering::Acquire)).then(|| f(&mut state))
-        };
-        match done {
+        match self.unless_cut(f) {
             Some(result) => result,
             None => std::future::pending().await,
         }
+    }
+
+    /// Runs `f` on the store in one atomic step; `None` if this incarnation was cut.
+    fn unless_cut<T>(&self, f: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let mut state = self.lock();
+        (!self.cut.load(Ordering::Acquire)).then(|| f(&mut state))
     }
 }
 
@@ -140,7 +143,7 @@ impl State {
     fn empty(run: Uuid, now: Instant) -> Self {
         Self {
             run,
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             live: std::collections::BTreeSet::new(),
             leases: HashMap::new(),
             facts: registry::Facts::default(),

@@ -9,6 +9,7 @@ use super::packing::pack;
 use super::reading::{Ask, Found};
 use super::stats::add;
 use super::writing::{Record, Wrote};
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::bugs::{self, Bug};
 use crate::error::LogError;
@@ -179,20 +180,23 @@ impl StreamLog for RedisEngine {
         Err(AWAY)
     }
 
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError> {
-        let done = self.append_somehow(stream, owner, &batch).await;
-        if let Err(error) = &done {
-            self.inner.kept.disown(stream);
-            if matches!(error, LogError::Fenced { epoch } if *epoch > batch.epoch) {
-                self.leave(owner.incarnation, stream, batch.epoch);
+    ) -> Answer<Result<Appended, LogError>> {
+        let (engine, owner) = (self.clone(), owner.clone());
+        Answer::later(async move {
+            let done = engine.append_somehow(stream, &owner, &batch).await;
+            if let Err(error) = &done {
+                engine.inner.kept.disown(stream);
+                if matches!(error, LogError::Fenced { epoch } if *epoch > batch.epoch) {
+                    engine.leave(owner.incarnation, stream, batch.epoch);
+                }
             }
-        }
-        done
+            done
+        })
     }
 
     async fn seal(

@@ -1,7 +1,8 @@
 //! An owner repairs the store: what it knows to have been acknowledged, and the store lost, it
 //! writes back, with its epoch as the store's own rule against two owners.
 
-use super::{Own, Tiered};
+use super::Tiered;
+use super::live::Own;
 use crate::batch::Batch;
 use crate::directory::Restore;
 use crate::error::LogError;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 impl Tiered {
     /// What this node can write back: live streams it owns, then answers it sealed, newest first.
     pub fn held(&self) -> Vec<Arc<Opening>> {
-        let live: Vec<_> = self.lock().values().map(|own| own.opening.clone()).collect();
+        let live: Vec<_> = self.lock().values().map(|live| live.lock().opening.clone()).collect();
         live.into_iter().chain(self.finished.own_openings()).collect()
     }
 
@@ -22,7 +23,7 @@ impl Tiered {
     /// `Fenced`, `Sealed`: the store knows better, and this memory has let go of it. `Gap`: the
     /// store holds more than this memory knows, nothing was lost. `Unavailable`.
     pub async fn write_back(&self, stream: MessageId) -> Result<bool, LogError> {
-        let live = self.lock().get(&stream).map(Own::restore);
+        let live = self.live(stream).map(|live| live.lock().restore());
         let ended = || {
             let whole = self.finished.own_answer(stream)?;
             Some(restore(&whole.opening, &whole.head, &whole.batches))
@@ -44,9 +45,9 @@ impl Tiered {
         error: &LogError,
     ) -> Result<bool, LogError> {
         let lost = {
-            let streams = self.lock();
-            let own = streams.get(&stream).filter(|own| own.head.epoch == epoch);
-            own.is_some_and(|own| match error {
+            let live = self.live(stream);
+            let own = live.as_ref().map(|live| live.lock());
+            own.filter(|own| own.head.epoch == epoch).is_some_and(|own| match error {
                 // At our own tail there is nothing to write back, unless the stream itself is gone.
                 LogError::Gap { tail } => *tail <= own.head.tail,
                 LogError::NotFound => true,
@@ -67,11 +68,7 @@ impl Tiered {
 
     /// Lets go of what is held under this epoch; a later one may have come in the meantime.
     fn forget_epoch(&self, stream: MessageId, epoch: Epoch) {
-        let mut streams = self.lock();
-        if streams.get(&stream).is_some_and(|own| own.head.epoch == epoch) {
-            streams.remove(&stream);
-        }
-        drop(streams);
+        self.let_go(stream, |own| own.head.epoch == epoch);
         if self.finished.own_answer(stream).is_some_and(|whole| whole.head.epoch == epoch) {
             self.finished.forget(stream);
         }

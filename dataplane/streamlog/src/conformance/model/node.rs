@@ -47,7 +47,6 @@ impl Node {
         let engine = Arc::new(Chaos::new(Arc::new(engine), control.clone()));
         let tiered =
             Tiered::new(engine.clone(), engine.clone(), owner.clone(), lease.clone(), clock);
-        let tiered = Arc::new(tiered);
         let (dead, busy) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { owner, engine, control, tiered, lease, dead, busy }
     }

@@ -1,5 +1,6 @@
 //! What a log is, in the most naive terms, and an engine that is compared with it at every call.
 
+use crate::answer::Answer;
 use crate::batch::Batch;
 use crate::directory::{
     Claim, Claimed, Directory, Keep, Mark, NodeRecord, NodeStats, Orphan, Renewal, Restore,
@@ -278,20 +279,21 @@ impl StreamLog for Checked {
         .await
     }
 
-    async fn append(
+    fn append(
         &self,
         stream: MessageId,
         owner: &Owner,
         batch: Arc<Batch>,
-    ) -> Result<Appended, LogError> {
+    ) -> Answer<Result<Appended, LogError>> {
         let (me, owner) = (self.clone(), owner.clone());
-        self.step(async move {
+        let step = async move {
             let done = me.inner.log().append(stream, &owner, batch.clone()).await;
             let want = me.oracle().append(&owner, &batch);
             assert_eq!(done, want, "append under epoch {}", batch.epoch);
             done
-        })
-        .await
+        };
+        let me = self.clone();
+        Answer::later(async move { me.step(step).await })
     }
 
     async fn seal(

@@ -137,8 +137,9 @@ impl Reader {
         world.note(|| format!("r{} {}", self.name, shown(&event)));
         let oracle = world.oracle();
         match event {
-            Event::Attached { from, before, .. } => {
+            Event::Attached(found) => {
                 assert!(!std::mem::replace(&mut told.attached, true), "attached once");
+                let (from, before) = (found.from, found.before);
                 if from == cursor.next {
                     assert_eq!(before, digest(&self.got), "digest before {from}");
                 } else {
@@ -199,7 +200,7 @@ struct Told {
 
 fn shown(event: &Event) -> String {
     match event {
-        Event::Attached { head, from, .. } => format!("attached {from} of {}", head.tail),
+        Event::Attached(found) => format!("attached {} of {}", found.from, found.head.tail),
         Event::Batch(slice) => format!("batch {}+{}", slice.first(), slice.chunks().len()),
         Event::TakenOver { epoch, from, .. } => format!("taken over {epoch} from {from}"),
         Event::Reset { reason, epoch } => format!("reset {reason:?} {epoch}"),

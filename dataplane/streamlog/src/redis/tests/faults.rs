@@ -240,7 +240,6 @@ async fn an_owner_in_tiers_goes_on_after_a_pause_of_the_store() {
     let lease = Arc::new(Lease::new(clock.clone()));
     let engine = Arc::new(a.clone());
     let tiered = Tiered::new(engine.clone(), engine, a.owner().clone(), lease, clock);
-    let tiered = Arc::new(tiered);
     let owner = crate::conformance::Handles { log: tiered, ..handles(&a) };
     let mut writer = Writer::open(&owner).await;
     let reader = copy(&writer);
