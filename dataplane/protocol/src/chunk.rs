@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub struct Chunk {
     #[serde(rename = "type")]
     pub kind: ChunkType,
     /// The text.
-    pub content: Arc<str>,
+    pub content: SmolStr,
     /// For example `{"callId":"c1","name":"search"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Arc<RawValue>>,

@@ -5,6 +5,7 @@
 
 use crate::chunk::{Chunk, ChunkType};
 use crate::id::{Epoch, Index};
+use smol_str::format_smolstr;
 use std::sync::Arc;
 
 /// What `[sim …]` asks for (protocol section 7).
@@ -148,15 +149,15 @@ impl Directive {
         let kind = self.types.get(turn).copied().unwrap_or(ChunkType::Text);
         let word = WORDS[mix(self.seed ^ mix(index.0)) as usize % WORDS.len()];
         let content = match kind {
-            _ if self.vary_epoch => format!("{word}{}.{} ", epoch.0, index.0),
-            ChunkType::Code => word.to_owned() + "();\n",
-            ChunkType::ToolUse => format!("{{\"q\":{}}}", index.0),
-            _ => word.to_owned() + " ",
+            _ if self.vary_epoch => format_smolstr!("{word}{}.{} ", epoch.0, index.0),
+            ChunkType::ToolUse => format_smolstr!("{{\"q\":{}}}", index.0),
+            ChunkType::Code => [word, "();\n"].into_iter().collect(),
+            _ => [word, " "].into_iter().collect(),
         };
         let metadata = (kind == ChunkType::ToolUse)
             .then(|| serde_json::value::RawValue::from_string(TOOL.to_owned()).ok())
             .flatten();
-        Chunk { kind, content: content.as_str().into(), metadata: metadata.map(Arc::from) }
+        Chunk { kind, content, metadata: metadata.map(Arc::from) }
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     fn batch(first: u64, texts: &[&str]) -> Arc<Batch> {
-        let chunks = texts.iter().map(|text| Chunk::new(ChunkType::Text, text)).collect();
+        let chunks: Vec<_> = texts.iter().map(|text| Chunk::new(ChunkType::Text, text)).collect();
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
         Arc::new(Batch::new(Epoch(1), Index(first), at, Digest::EMPTY, chunks))
     }

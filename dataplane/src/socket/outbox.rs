@@ -14,7 +14,9 @@ const KEEP_PLACES: usize = 8;
 /// asked for more, over twice that the client is not read.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pieces: VecDeque<Bytes>,
+    /// The first one: most of the time the only one, and at hand.
+    first: Bytes,
+    more: VecDeque<Bytes>,
     bytes: usize,
 }
 
@@ -26,21 +28,26 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.bytes == 0
     }
 
     /// Gives room back that an idle socket does not need.
     pub fn shrink(&mut self) {
-        if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+        if self.more.is_empty() {
+            self.more = VecDeque::new();
         }
     }
 
     /// Appends whole frames.
     pub fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.push_back(piece);
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len();
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.push_back(piece);
         }
     }
 
@@ -52,41 +59,38 @@ impl Outbox {
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        while !self.pieces.is_empty() {
-            if let ([piece], []) = self.pieces.as_slices() {
-                let written = write(&[IoSlice::new(piece)])?;
-                self.wrote(written)?;
-                continue;
+        while !self.first.is_empty() {
+            let written = if self.more.is_empty() {
+                write(&[IoSlice::new(&self.first)])?
+            } else {
+                let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+                let pieces = std::iter::once(&self.first).chain(&self.more);
+                let used = slices.iter_mut().zip(pieces).fold(0, |used, (slice, piece)| {
+                    *slice = IoSlice::new(piece);
+                    used + 1
+                });
+                write(slices.get(..used).unwrap_or_default())?
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let mut used = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
-                used += 1;
-            }
-            let written = write(slices.get(..used).unwrap_or_default())?;
-            self.wrote(written)?;
+            self.advance(written);
         }
-        if self.pieces.capacity() > KEEP_PLACES {
-            self.pieces = VecDeque::new();
+        if self.more.capacity() > KEEP_PLACES {
+            self.more = VecDeque::new();
         }
         Ok(())
     }
 
-    fn wrote(&mut self, mut written: usize) -> io::Result<()> {
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
+    fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
-        while let Some(piece) = self.pieces.front_mut() {
-            if written < piece.len() {
-                piece.advance(written);
-                break;
-            }
-            written -= piece.len();
-            self.pieces.pop_front();
+        while written >= self.first.len() && !self.first.is_empty() {
+            written -= self.first.len();
+            self.first = self.more.pop_front().unwrap_or_default();
         }
-        Ok(())
+        if !self.first.is_empty() {
+            self.first.advance(written);
+        }
     }
 }
 

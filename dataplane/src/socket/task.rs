@@ -3,7 +3,7 @@
 use super::registry::{Entered, Full, Sockets};
 use super::upgrade::refuse;
 use super::wire::{Heard, Wire};
-use super::work::{Told, Work};
+use super::work::{Room, Work};
 use super::{ask, encode, facts, now};
 use crate::admit::Identity;
 use crate::metrics::{SocketRefusal, Via};
@@ -210,25 +210,25 @@ impl SocketTask {
     /// Takes answers of the node and events of followers. `true`: what they led to is to be polled.
     fn take_work(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         let Some(work) = &mut self.work else { return false };
-        let (answers, told) = work.poll(cx);
+        let mut room = Room::take();
+        let answers = work.poll(cx, &mut room.told);
         for answer in answers {
             self.note(&answer);
             self.handle(now, answer);
         }
-        self.tell(now, told);
+        if !room.told.is_empty() {
+            self.tell(now, &mut room);
+        }
+        room.give_back();
         if self.work.as_ref().is_some_and(|work| work.is_idle()) {
             self.work = None;
         }
         self.work.as_ref().is_some_and(|work| work.is_fresh())
     }
 
-    /// All events of one poll together: batches in a row become one write.
-    fn tell(&mut self, now: Now, mut told: Vec<Told>) {
-        if told.is_empty() {
-            return self.give_back(told);
-        }
-        let mut out = self.work().outputs();
-        for (follow, event) in told.drain(..) {
+    /// All events of one round together: batches in a row become one write.
+    fn tell(&mut self, now: Now, room: &mut Room) {
+        for (follow, event) in room.told.drain(..) {
             if let Ok(Event::Attached(found)) = &event
                 && found.opening.on_disconnect == OnDisconnect::Cancel
                 && found.head.seal.is_none()
@@ -238,19 +238,9 @@ impl SocketTask {
                     work.keep(follow, followed);
                 }
             }
-            self.session.handle(now, Input::Event { follow, event }, &mut out);
+            self.session.handle(now, Input::Event { follow, event }, &mut room.outputs);
         }
-        self.give_back(told);
-        self.perform(now, &mut out);
-        if let Some(work) = &mut self.work {
-            work.give_back_outputs(out);
-        }
-    }
-
-    fn give_back(&mut self, told: Vec<Told>) {
-        if let Some(work) = &mut self.work {
-            work.give_back(told);
-        }
+        self.perform(now, &mut room.outputs);
     }
 
     /// An accepted request is the session's newest answer.

@@ -58,7 +58,8 @@ enum Phase {
 /// See the module.
 pub struct Wire {
     stream: NodeStream,
-    context: WebSocketContext,
+    /// Apart: it is read when the client speaks, not for a chunk.
+    context: Box<WebSocketContext>,
     outbox: Outbox,
     phase: Phase,
     /// The library may hold a whole message: it is asked before the socket is.
@@ -92,6 +93,7 @@ impl Wire {
             .max_frame_size(Some(MAX_FRAME_BYTES));
         let part = early.to_vec();
         let context = WebSocketContext::from_partially_read(part, Role::Server, Some(config));
+        let context = Box::new(context);
         Self {
             stream,
             context,

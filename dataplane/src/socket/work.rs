@@ -8,6 +8,7 @@ use crate::session::{FollowId, Input, Output};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::task::ArcWake;
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +19,40 @@ use streamlog::{Event, FollowError, Follower};
 const ROUND_BYTES: usize = 64 * 1024;
 /// Events of one round.
 const ROUND_EVENTS: usize = 1_024;
-/// Room for this many events and outputs is kept between two rounds.
-const KEEP: usize = 8;
 /// Followers that are polled whenever the socket is: most sockets follow one answer, and to know which
 /// one of a few woke it costs more than to ask them all.
 const FEW: usize = 4;
 
 /// An event and whose.
 pub type Told = (FollowId, Result<Event, FollowError>);
+
+thread_local! {
+    /// Room for a round of whichever socket runs: memory that every socket uses is never cold.
+    static ROOM: Cell<Room> = const { Cell::new(Room { told: Vec::new(), outputs: Vec::new() }) };
+}
+
+/// What one round needs and leaves empty.
+#[derive(Default)]
+pub struct Room {
+    /// What followers told.
+    pub told: Vec<Told>,
+    /// What the session says to it.
+    pub outputs: Vec<Output>,
+}
+
+impl Room {
+    /// The thread's; another one where that is in use.
+    pub fn take() -> Self {
+        ROOM.take()
+    }
+
+    /// Gives it back; what it still holds is dropped.
+    pub fn give_back(mut self) {
+        self.told.clear();
+        self.outputs.clear();
+        ROOM.set(self);
+    }
+}
 
 /// An answer of the node, or nothing (a note that needed none).
 pub type Answer = Option<Input<'static>>;
@@ -63,7 +90,7 @@ enum Ran {
 }
 
 impl Driven {
-    fn run(&mut self, cx: &mut Context<'_>, round: &mut Round) -> Ran {
+    fn run(&mut self, cx: &mut Context<'_>, round: &mut Round<'_>) -> Ran {
         if self.alone {
             return self.run_with(cx, round);
         }
@@ -84,7 +111,7 @@ impl Driven {
         ran
     }
 
-    fn run_with(&mut self, cx: &mut Context<'_>, round: &mut Round) -> Ran {
+    fn run_with(&mut self, cx: &mut Context<'_>, round: &mut Round<'_>) -> Ran {
         while round.has_room() {
             match self.follower.poll_next(cx) {
                 Poll::Ready(Some(event)) => round.put(self.id, event),
@@ -97,13 +124,12 @@ impl Driven {
 }
 
 /// What followers told in one round.
-#[derive(Default)]
-struct Round {
-    told: Vec<Told>,
+struct Round<'a> {
+    told: &'a mut Vec<Told>,
     bytes: usize,
 }
 
-impl Round {
+impl Round<'_> {
     fn has_room(&self) -> bool {
         self.bytes < ROUND_BYTES && self.told.len() < ROUND_EVENTS
     }
@@ -121,9 +147,6 @@ impl Round {
 pub struct Work {
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     driven: Vec<Driven>,
-    /// Buffers for the next round: a chunk costs no allocation here.
-    told: Vec<Told>,
-    outputs: Vec<Output>,
     /// There is something to poll that nobody will wake it for.
     fresh: bool,
 }
@@ -172,7 +195,7 @@ impl Work {
     }
 
     /// Runs everything as far as one round goes; answers come first, then what followers told.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> (Vec<Input<'static>>, Vec<Told>) {
+    pub fn poll(&mut self, cx: &mut Context<'_>, told: &mut Vec<Told>) -> Vec<Input<'static>> {
         self.fresh = false;
         let mut answers = Vec::new();
         if !self.answers.is_empty() {
@@ -180,7 +203,7 @@ impl Work {
                 answers.extend(answer);
             }
         }
-        let mut round = Round { told: std::mem::take(&mut self.told), bytes: 0 };
+        let mut round = Round { told, bytes: 0 };
         let fresh = &mut self.fresh;
         self.driven.retain_mut(|driven| match driven.run(cx, &mut round) {
             Ran::Waits => true,
@@ -190,28 +213,7 @@ impl Work {
             }
             Ran::Ended => false,
         });
-        (answers, round.told)
-    }
-
-    /// Gives the buffer of [`Self::poll`] back, unless it grew for a long replay.
-    pub fn give_back(&mut self, mut told: Vec<Told>) {
-        told.clear();
-        if told.capacity() <= KEEP {
-            self.told = told;
-        }
-    }
-
-    /// A buffer for what the session says to a round.
-    pub fn outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.outputs)
-    }
-
-    /// Gives it back.
-    pub fn give_back_outputs(&mut self, mut outputs: Vec<Output>) {
-        outputs.clear();
-        if outputs.capacity() <= KEEP {
-            self.outputs = outputs;
-        }
+        answers
     }
 
     /// Whether it must be polled although nothing woke it.

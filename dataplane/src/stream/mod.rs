@@ -150,16 +150,17 @@ impl Place {
     }
 }
 
-/// Makes the owners of all live streams look around until the node stops.
+/// Makes the owners of all live streams look around until the node stops, and then once more.
 pub async fn call_owners(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(node.settings.ownership.look_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = node.stop.cancelled() => return,
+            () = node.stop.cancelled() => break,
             _ = ticks.tick() => node.streams.call_all(),
         }
     }
+    node.streams.call_all();
 }
 
 impl Drop for Place {

@@ -9,8 +9,8 @@ use super::outcome::Outcome;
 use super::start::{self, Start, persist};
 use crate::node::Node;
 use crate::upstream::{Ask, Events, UpstreamError, UpstreamEvent};
-use futures_util::{FutureExt, StreamExt};
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use protocol::chunk::MAX_CHUNK_CHARS;
 use protocol::{Chunk, Digest, Epoch, ErrorCode, Index};
@@ -23,25 +23,32 @@ use tokio::time::Instant;
 
 /// Runs a stream to its seal, or until another node owns it. `place` is held until then.
 pub async fn run(node: Arc<Node>, mut place: Place, begin: Start) {
+    // A node that stops leaves its streams to the others. Looking at that for every chunk would cost
+    // more than the chunk; while it produces, whoever calls owners says so.
     let stop = node.stop.clone();
-    let work = async {
-        let producer = match begin {
+    let start = async {
+        match begin {
             Start::Open { opening, tell } => start::open(&node, opening, tell).await,
             Start::Claim { orphan, decision } => start::claim(&node, &orphan, decision).await,
-        };
-        if let Some((mut producer, ended)) = producer {
-            let outcome = match ended {
-                Some(outcome) => Some(outcome),
-                None => producer.produce(&mut place).await,
-            };
-            if let Some(outcome) = outcome {
-                producer.finish(outcome).await;
-            }
-            node.log.forget(producer.opening.message);
         }
     };
-    // A node that stops leaves its streams to the others.
-    let _ = stop.run_until_cancelled(work).await;
+    let Some(Some((mut producer, ended))) = stop.run_until_cancelled(start).await else { return };
+    let outcome = match ended {
+        Some(outcome) => Some(outcome),
+        None => match stop.run_until_cancelled(producer.ask()).await {
+            Some(Ok(events)) => producer.produce(events, &mut place).await,
+            Some(Err(outcome)) => Some(outcome),
+            None => return,
+        },
+    };
+    let end = async {
+        if let Some(outcome) = outcome {
+            producer.finish(outcome).await;
+        }
+    };
+    if stop.run_until_cancelled(end).await.is_some() && !stop.is_cancelled() {
+        node.log.forget(producer.opening.message);
+    }
 }
 
 /// What the upstream said.
@@ -99,7 +106,7 @@ enum Next {
 pub(super) enum Step {
     Continue,
     End(Outcome),
-    /// Another node owns the stream.
+    /// Another node owns the stream, or this one stops.
     Lost,
 }
 
@@ -137,8 +144,8 @@ impl Producer {
         }
     }
 
-    /// Reads the upstream into the log. `None`: another node owns the stream.
-    async fn produce(&mut self, place: &mut Place) -> Option<Outcome> {
+    /// Asks the upstream.
+    async fn ask(&mut self) -> Result<Events, Outcome> {
         let ask = Ask {
             opening: self.opening.clone(),
             epoch: self.epoch,
@@ -148,11 +155,15 @@ impl Producer {
         let upstream = self.node.upstream.clone();
         let call = upstream.call(ask);
         let patience = Duration::from_millis(self.node.settings.stream.first_token_ms);
-        let mut events = match tokio::time::timeout(patience, call).await {
-            Ok(Ok(events)) => events,
-            Ok(Err(error)) => return Some(self.refused(&error)),
-            Err(_) => return Some(Outcome::Failed(ErrorCode::StreamTimeout)),
-        };
+        match tokio::time::timeout(patience, call).await {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(error)) => Err(self.refused(&error)),
+            Err(_) => Err(Outcome::Failed(ErrorCode::StreamTimeout)),
+        }
+    }
+
+    /// Reads the upstream into the log. `None`: another node owns the stream, or this one stops.
+    async fn produce(&mut self, mut events: Events, place: &mut Place) -> Option<Outcome> {
         let mut now = self.moment();
         loop {
             match self.step(&mut events, place, &mut now).await {
@@ -178,8 +189,12 @@ impl Producer {
             }
             Next::Due => Step::Continue,
             Next::Called => {
-                let room = self.has_room();
-                self.look(room, place.take_nudge(), now.at).await
+                let stop = self.node.stop.clone();
+                if stop.is_cancelled() {
+                    return Step::Lost;
+                }
+                let look = self.look(self.has_room(), place.take_nudge(), now.at);
+                stop.run_until_cancelled(look).await.unwrap_or(Step::Lost)
             }
         }
     }

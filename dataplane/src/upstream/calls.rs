@@ -139,10 +139,6 @@ impl Running {
             self.0.note();
         }
     }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.0.end.get().is_some()
-    }
 }
 
 impl Drop for Running {

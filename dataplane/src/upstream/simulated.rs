@@ -62,6 +62,7 @@ struct Call {
     passed: Option<Instant>,
     clock: Clock,
     used_tools: bool,
+    ended: bool,
     /// What `Finished` says besides the reason.
     model: String,
     prompt_tokens: u64,
@@ -92,6 +93,7 @@ impl Call {
             origin: clock.now() + Duration::from_millis(directive.ttft_ms),
             sleep: Box::pin(tokio::time::sleep_until(clock.now())),
             passed: None,
+            ended: false,
             used_tools: ask.prefix.iter().any(|chunk| chunk.kind == ChunkType::ToolUse),
             model: opening.options.model.clone().unwrap_or_else(|| "simulated".to_owned()),
             prompt_tokens: words.count() as u64,
@@ -163,6 +165,7 @@ impl Call {
     }
 
     fn finish(&mut self) -> UpstreamEvent {
+        self.ended = true;
         let cut = self.end.0 < self.directive.tokens;
         let reason = if cut { "length" } else { "stop" };
         self.record.end(reason);
@@ -174,7 +177,8 @@ impl Call {
         }
     }
 
-    fn fail(&self) -> UpstreamError {
+    fn fail(&mut self) -> UpstreamError {
+        self.ended = true;
         self.record.end("error");
         let last = self.directive.fail.unwrap_or_default();
         UpstreamError::Unavailable(format!("the connection broke after chunk {last}, as asked"))
@@ -185,7 +189,7 @@ impl Stream for Call {
     type Item = Result<UpstreamEvent, UpstreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.record.has_ended() {
+        if self.ended {
             return Poll::Ready(None);
         }
         // Without a rate the call is always ready: it must give way like any other source.

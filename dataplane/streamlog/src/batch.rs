@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use protocol::{Chunk, Digest, Epoch, Index};
+use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -24,12 +25,15 @@ pub struct Batch {
     /// Digest of the log up to its end.
     pub after: Digest,
     /// The chunks; never empty.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Chunks,
     /// Somebody sent it.
     sent: AtomicBool,
     /// Encoded once for each dialect for all who send it; no engine reads these.
     frames: OnceLock<Box<Mutex<Frames>>>,
 }
+
+/// The chunks of a batch: without a window every chunk is a batch of its own, and lies in it.
+pub type Chunks = SmallVec<[Chunk; 1]>;
 
 type Frames = [Option<Bytes>; 2];
 
@@ -40,8 +44,9 @@ impl Batch {
         first: Index,
         at: Timestamp,
         before: Digest,
-        chunks: Vec<Chunk>,
+        chunks: impl Into<Chunks>,
     ) -> Self {
+        let chunks = chunks.into();
         let after = before.with_all(&chunks);
         let (sent, frames) = (AtomicBool::new(false), OnceLock::new());
         Self { epoch, first, at, before, after, chunks, sent, frames }

@@ -5,6 +5,7 @@
 //! walks one row of wakers and touches nothing else of theirs. A wake-up that nobody waited for is
 //! harmless, so a waker is only taken back when its listener goes.
 
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ struct Shared {
 /// Whom to wake, first come first.
 #[derive(Debug, Default)]
 struct Row {
-    wakers: Vec<(u64, Waker)>,
+    wakers: SmallVec<[(u64, Waker); 1]>,
     next: u64,
 }
 

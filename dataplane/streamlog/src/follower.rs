@@ -174,10 +174,7 @@ impl Follower {
     }
 
     /// As [`Self::next`].
-    pub fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Event, FollowError>>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, FollowError>>> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(Some(Ok(event)));

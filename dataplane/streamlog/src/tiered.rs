@@ -21,8 +21,8 @@ use crate::lease::Lease;
 use crate::log::{
     Appended, BEYOND, Guarantees, Head, Opened, Opening, Owner, Page, StreamLog, TailWatch,
 };
-use async_trait::async_trait;
 use ahash::RandomState;
+use async_trait::async_trait;
 use finished::{Finished, Whole};
 use futures_util::future::BoxFuture;
 use live::{Live, Own};

@@ -145,7 +145,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) async fn append(&mut self, texts: &[&str]) {
-        let chunks = texts.iter().map(|text| Chunk::new(ChunkType::Text, text)).collect();
+        let chunks: Vec<_> = texts.iter().map(|text| Chunk::new(ChunkType::Text, text)).collect();
         let at = self.node.clock.wall();
         let batch = Arc::new(Batch::new(self.epoch, self.tail, at, self.digest, chunks));
         (self.tail, self.digest) = (batch.end(), batch.after);

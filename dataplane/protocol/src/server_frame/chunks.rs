@@ -4,7 +4,7 @@ use crate::chunk::{Chunk, ChunkType};
 use crate::id::{Epoch, Index, MessageId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 /// One chunk.
 ///
@@ -38,7 +38,7 @@ pub struct WireChunk {
     #[serde(rename = "type")]
     pub kind: ChunkType,
     /// The text.
-    pub content: Arc<str>,
+    pub content: SmolStr,
     /// For example `{"callId":"c1","name":"search"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,

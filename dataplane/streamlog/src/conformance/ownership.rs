@@ -85,7 +85,7 @@ pub async fn a_claim_keeps_the_tail_or_nothing<F: Fixture>() {
     assert_eq!((&*page.head.cuts, page.batches.len()), (&[cut(Epoch(3))][..], 0));
     assert_eq!(page.head.taken_over.map(|taken| taken.from), Some(Index::ZERO));
     third.append(1).await.unwrap();
-    assert_eq!(text(&third.seen_by(&reader).await), third.batches[0].chunks);
+    assert_eq!(text(&third.seen_by(&reader).await), third.batches[0].chunks.to_vec());
     let fourth = third.taken_by(&b, Keep::Nothing).await.unwrap();
     let page = fourth.seen_by(&reader).await;
     assert_eq!(*page.head.cuts, [cut(Epoch(4))], "an equal later cut replaces the earlier");

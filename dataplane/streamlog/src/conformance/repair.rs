@@ -151,7 +151,7 @@ pub async fn a_lower_epoch_is_replaced<F: Fixture>() {
     let page = successor.seen_by(&b).await;
     assert_eq!(page.head, whole.head);
     assert_eq!(page.head.cuts.len(), 1, "what a client may have had before is known");
-    assert_eq!(text(&page), successor.batches[0].chunks);
+    assert_eq!(text(&page), successor.batches[0].chunks.to_vec());
     assert_eq!(lost.restore(&whole).await, Err(LogError::Fenced { epoch: Epoch(2) }));
 }
 

@@ -79,7 +79,7 @@ async fn text_that_came_with_a_hint_is_not_read_again() {
         timeout(SOON, watch.changed()).await.unwrap().unwrap();
         let page = b.read(writer.stream, from, 1 << 20).await.unwrap();
         assert_eq!((page.head.tail, page.head.digest), (writer.tail, writer.digest));
-        assert_eq!(text(&page), writer.batches.last().unwrap().chunks);
+        assert_eq!(text(&page), writer.batches.last().unwrap().chunks.to_vec());
         assert_eq!((b.stats().calls - calls, b.stats().told_reads), (0, round));
     }
     // A node that slept does not tell from memory.
