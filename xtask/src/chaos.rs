@@ -3,6 +3,7 @@
 use crate::document;
 use crate::playground::{Options, Playground};
 use crate::process::{Group, Stop, cargo, foreground};
+use crate::stores::Stores;
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -21,29 +22,6 @@ pub(crate) struct Args {
     /// Write the result into this document, between its markers
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Stores {
-    Memory,
-    Redis,
-}
-
-impl Stores {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redis => "redis",
-        }
-    }
-
-    /// Name of the part of the document.
-    const fn part(self) -> &'static str {
-        match self {
-            Self::Memory => "chaos",
-            Self::Redis => "chaos STORES=redis",
-        }
-    }
 }
 
 /// What may happen over Redis.
@@ -76,10 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let status = Group::spawn("chatctl", &mut command)?.wait(&stop)?;
     if let (Some(path), Ok(result)) = (&args.report, std::fs::read_to_string(&written)) {
-        let part = args.stores.part();
+        let part = args.stores.part("chaos");
         let how = format!("make {part} ANSWERS={} SEED={}", args.answers, args.seed);
         let text = format!("{}\n\n{}", document::circumstances(&how), document::as_part(&result));
-        document::write_part(path, part, &text)?;
+        document::write_part(path, &part, &text)?;
     }
     if status.success() {
         return Ok(ExitCode::SUCCESS);
