@@ -100,11 +100,11 @@ async fn chaos_that_loses_owners_tells_every_device() {
     let fleet = fleet().await;
     let options = ChaosOptions {
         answers: None,
-        duration: Some(Duration::from_secs(15)),
+        duration: Some(Duration::from_secs(9)),
         seed: 3,
         concurrency: 12,
         faults: [Fault::Cut, Fault::Dup, Fault::StoreLoss].into(),
-        longest: Duration::from_secs(6),
+        longest: Duration::from_secs(5),
         ..ChaosOptions::new(&fleet.front_url())
     };
     let report = run(options).await.unwrap();
