@@ -23,14 +23,14 @@ test: ## Check everything that CI checks
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
-	@# The deliberate bugs are compiled in by a feature, so their test is a build of its own.
+	@# The deliberate bugs are compiled in by a feature, so their tests are a build of their own.
 	cargo test --workspace --features dataplane/bugs --test integration teeth_one
 
 chaos: ## Crash and drain nodes under load, write docs/verification.md (ANSWERS=1000 SEED=1 STORES=)
 	@sh xtask/setup.sh
 	@cargo xtask chaos --answers $(ANSWERS) --seed $(SEED) --report docs/verification.md
 
-teeth: ## Show that each deliberate bug is caught, write docs/verification.md
+teeth: ## Show that each deliberate bug is caught, write docs/verification.md (STORES=)
 	@sh xtask/setup.sh
 	@cargo xtask teeth --report docs/verification.md
 

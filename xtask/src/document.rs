@@ -8,16 +8,21 @@ use std::process::Command;
 /// Replaces the part `name` of the document. A document or a part that is not there is an error: what
 /// surrounds a figure has to be written by a person.
 pub(crate) fn write_part(path: &Path, name: &str, text: &str) -> Result<()> {
+    write_part_of(path, name, name, text)
+}
+
+/// As [`write_part`], where `make <target>` writes more than one part.
+pub(crate) fn write_part_of(path: &Path, target: &str, name: &str, text: &str) -> Result<()> {
     let file = path.display();
     let old = std::fs::read_to_string(path).with_context(|| format!("reading {file}"))?;
-    let (begin, end) = markers(name);
+    let (begin, end) = markers(target, name);
     let new = between(&old, &begin, &end, text.trim())
         .with_context(|| format!("{file} lacks the lines {begin:?} and {end:?}"))?;
     std::fs::write(path, new).with_context(|| format!("writing {file}"))
 }
 
-fn markers(name: &str) -> (String, String) {
-    let begin = format!("<!-- {name}: begin. Written by `make {name}`, not by hand. -->");
+fn markers(target: &str, name: &str) -> (String, String) {
+    let begin = format!("<!-- {name}: begin. Written by `make {target}`, not by hand. -->");
     (begin, format!("<!-- {name}: end. -->"))
 }
 
@@ -75,7 +80,7 @@ mod tests {
     #[test]
     fn only_what_is_between_the_markers_is_replaced() {
         let path = std::env::temp_dir().join(format!("document-{}.md", std::process::id()));
-        let (begin, end) = markers("x");
+        let (begin, end) = markers("x", "x");
         std::fs::write(&path, format!("a\n{begin}\nold\n{end}\nb\n")).unwrap();
         let outcomes = [write_part(&path, "x", "new\n"), write_part(&path, "x", "new")];
         let text = std::fs::read_to_string(&path).unwrap();

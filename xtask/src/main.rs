@@ -6,6 +6,7 @@ mod chaos;
 mod document;
 mod playground;
 mod process;
+mod stores;
 mod teeth;
 mod tidy;
 

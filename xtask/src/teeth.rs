@@ -3,12 +3,16 @@
 
 use crate::document;
 use crate::process::{cargo, foreground};
+use crate::stores::Stores;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Over which engine: memory, or a real redis-server for each scenario
+    #[arg(long, env = "STORES", default_value = "memory")]
+    stores: Stores,
     /// Write the table of bugs and what caught them into this document, between its markers
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -21,15 +25,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let _ = std::fs::remove_file(&written);
     let mut command = cargo();
     command.args(["test", "--workspace", "--features", "dataplane/bugs"]);
-    command.args(["--test", "integration", "teeth_", "--", "--nocapture"]);
+    // The bug switch is one for the process: the teeth of one engine are one test.
+    let tests = format!("teeth_{}", args.stores.as_str());
+    command.args(["--test", "integration", &tests, "--", "--nocapture"]);
     command.env("TEETH_REPORT", &written);
     let outcome = foreground(&mut command);
     if let Some(path) = &args.report {
         match std::fs::read_to_string(&written) {
             Ok(result) => {
-                let head = document::circumstances("make teeth");
+                let part = args.stores.part("teeth");
+                let head = document::circumstances(&format!("make {part}"));
                 let text = format!("{head}\n\n{}", document::as_part(&result));
-                document::write_part(path, "teeth", &text)?;
+                document::write_part(path, &part, &text)?;
             }
             // Tests that failed may not have come so far; their failure says more.
             Err(error) if outcome.is_ok() => {

@@ -4,24 +4,27 @@
 
 mod answer;
 mod device;
+mod losses;
 mod nodes;
 mod report;
 pub mod schedule;
+mod tally;
 
+pub use losses::Lost;
 pub use report::ChaosReport;
 pub use schedule::Fault;
 
 use crate::api::{ApiError, Dev, http_client};
 use crate::token::TokenSource;
-use answer::{Field, Judged};
-use hdrhistogram::Histogram;
-use protocol::MessageId;
-use protocol::dev::UpstreamCall;
+use answer::Field;
+use jiff::Timestamp;
+use losses::Losses;
 use protocol::settings::TakeoverPolicy;
 use schedule::{AnswerPlan, NodeFaults, Shape};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+use tally::Tally;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +33,6 @@ use tokio_util::sync::CancellationToken;
 const USERS: u64 = 16;
 /// Tokens are asked for again after this time; the playground's last longer.
 const TOKEN_AGE: Duration = Duration::from_secs(600);
-
-/// Longer pauses are recorded as this one, in milliseconds: an hour.
-const LONGEST_MS: u64 = 3_600_000;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,8 @@ pub struct ChaosOptions {
     pub seed: u64,
     /// Answers at a time.
     pub concurrency: usize,
-    /// What may happen.
+    /// What may happen. With [`Fault::StoreLoss`] answers that are lost with their owner may end as
+    /// NOT_FOUND, INTERRUPTED or after a RESET; every other answer must be whole as ever.
     pub faults: BTreeSet<Fault>,
     /// The playground's policy after a crash.
     pub policy: TakeoverPolicy,
@@ -96,23 +97,42 @@ impl ChaosOptions {
     }
 }
 
-struct Tally {
-    report: ChaosReport,
-    progress: Progress,
-    pauses: Option<Histogram<u64>>,
-    messages: HashSet<MessageId>,
+/// Wall time that only goes forward: what was done is compared with the provider's records.
+#[derive(Clone, Copy, Debug)]
+struct Wall {
+    at: Timestamp,
+    began: Instant,
+}
+
+impl Wall {
+    fn started() -> Self {
+        // The records of other processes carry their wall time.
+        #[allow(clippy::disallowed_methods)]
+        let at = Timestamp::now();
+        Self { at, began: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.at.saturating_add(self.began.elapsed()).unwrap_or(self.at)
+    }
 }
 
 /// Runs the chaos and judges it.
 ///
 /// # Errors
-/// Where the playground cannot be reached before the run, or says nothing of its provider after it.
-/// Everything that goes wrong in between is the report's.
+/// Where the playground cannot be reached before the run, has no Redis to lose owners with, or says
+/// nothing of its provider after it. Everything that goes wrong in between is the report's.
 pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
     let began = Instant::now();
     let http = http_client()?;
     let dev = Dev::new(http.clone(), &options.front);
     let nodes = dev.nodes().await?;
+    let loses = options.faults.contains(&Fault::StoreLoss);
+    if loses {
+        // Harmless, and refused where there is no Redis.
+        dev.kill_pubsub().await?;
+    }
+    let wall = Wall::started();
     let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let urls = nodes.iter().map(|node| node.base_url.clone()).collect();
     // Ids are kept for a day, so that a second run with the same seed must not meet the first.
@@ -123,6 +143,7 @@ pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
         tokens: TokenSource::Fixed(String::new()),
         run: run ^ options.seed << 24,
         slack: options.slack,
+        wall,
     };
     let shape = Shape {
         seed: options.seed,
@@ -135,22 +156,18 @@ pub async fn run(options: ChaosOptions) -> Result<ChaosReport, ApiError> {
     let stop = CancellationToken::new();
     let schedule = NodeFaults::new(options.seed, names.len(), &options.faults);
     let mut driver = JoinSet::new();
-    driver.spawn(nodes::run(dev.clone(), names, schedule, stop.clone()));
-    let mut tally = Tally {
-        report: ChaosReport::new(options.seed, options.policy),
-        progress: Progress::default(),
-        pauses: Histogram::new_with_bounds(1, LONGEST_MS, 3).ok(),
-        messages: HashSet::new(),
-    };
+    driver.spawn(nodes::run(dev.clone(), names, schedule, wall, stop.clone()));
+    let mut tally = Tally::new(ChaosReport::new(options.seed, options.policy), loses);
     all_answers(&options, &dev, &field, &shape, began, &mut tally).await;
     stop.cancel();
+    let mut losses = Losses::default();
     while let Some(done) = driver.join_next().await {
         let done = done.unwrap_or_default();
+        losses = done.losses;
         done.faults.into_iter().for_each(|(fault, times)| tally.report.count(fault, times));
         tally.report.faults_skipped = done.skipped;
     }
-    check_upstream(&dev.upstream_calls().await?, &mut tally);
-    Ok(tally.conclude(began))
+    Ok(tally.conclude(&losses, &dev.upstream_calls().await?, began.elapsed()))
 }
 
 /// Keeps `concurrency` answers under way until all were started and have ended.
@@ -179,7 +196,7 @@ async fn all_answers(
         let Some(ended) = running.join_next().await else { break };
         tally.progress.running = running.len() as u64;
         match ended {
-            Ok(judged) => tally.add(&judged),
+            Ok(judged) => tally.add(judged),
             Err(error) => {
                 tally.report.verdict.malformed += 1;
                 tally.report.verdict.note(|| format!("the driver itself failed: {error}"));
@@ -212,69 +229,5 @@ impl Users {
         let token = source.token().await.map(TokenSource::Fixed).unwrap_or(source);
         self.tokens.insert(user, (Instant::now(), token.clone()));
         token
-    }
-}
-
-impl Tally {
-    fn add(&mut self, judged: &Judged) {
-        let report = &mut self.report;
-        let before = report.verdict.problems.len();
-        report.verdict.merge(&judged.verdict);
-        report.accepted += u64::from(judged.message.is_some());
-        report.unaccepted += judged.unaccepted;
-        report.answered_twice += judged.answered_twice;
-        report.wrong_end += judged.wrong_end;
-        report.unread += judged.unread;
-        report.reconnects += judged.reconnects;
-        report.count(Fault::Cut, judged.cuts);
-        report.count(Fault::Stall, judged.stalls);
-        report.count(Fault::Dup, judged.duplicates);
-        report.count(Fault::Cancel, judged.cancels);
-        self.messages.extend(judged.message);
-        if let Some(pauses) = &mut self.pauses {
-            for pause in &judged.pauses {
-                pauses.saturating_record(pause.as_millis() as u64);
-            }
-        }
-        self.progress.ended += 1;
-        self.progress.chunks = report.verdict.chunks;
-        self.progress.bad += u64::from(report.verdict.problems.len() > before);
-    }
-
-    fn conclude(mut self, began: Instant) -> ChaosReport {
-        let report = &mut self.report;
-        report.seconds = began.elapsed().as_secs_f64();
-        if let Some(pauses) = &self.pauses {
-            report.longest_pause_ms = pauses.max();
-            report.p99_pause_ms = pauses.value_at_quantile(0.99);
-            report.p50_pause_ms = pauses.value_at_quantile(0.5);
-        }
-        report.conclude();
-        self.report
-    }
-}
-
-/// One call for a message and an epoch; one message for a request id.
-fn check_upstream(calls: &[UpstreamCall], tally: &mut Tally) {
-    let mut seen = HashSet::new();
-    let mut requests = HashMap::new();
-    let report = &mut tally.report;
-    for call in calls.iter().filter(|call| tally.messages.contains(&call.message_id)) {
-        report.upstream_calls += 1;
-        let (message, epoch) = (call.message_id, call.epoch);
-        if !seen.insert((message, epoch)) {
-            report.upstream_repeated += 1;
-            let node = &call.node;
-            report.verdict.note(|| format!("{message}: asked again in epoch {epoch} by {node}"));
-        }
-    }
-    for call in calls {
-        let Some(request) = &call.request_id else { continue };
-        let first = *requests.entry(request).or_insert(call.message_id);
-        if first != call.message_id {
-            report.answered_twice += 1;
-            let (other, id) = (call.message_id, request.as_str());
-            report.verdict.note(|| format!("{first} and {other}: both for request {id}"));
-        }
     }
 }

@@ -31,8 +31,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Requests and follows of one session at a time.
 pub const MAX_FOLLOWS: usize = 1_024;
-/// How often one request is sent before it counts as failed.
-pub const MAX_REQUEST_TRIES: u32 = 30;
+/// A request that is refused for now counts as failed after it was sent so often,
+pub const REQUEST_TRIES: u32 = 30;
+/// and not before this time has passed since it was first sent: a store may be away for a minute.
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a closing socket may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The loop wakes at least so often.
@@ -67,8 +69,17 @@ struct Pending {
     id: RequestId,
     request: ChatRequest,
     sent_on: Option<SocketNo>,
+    first_sent: Option<Instant>,
     retry_at: Option<Instant>,
     tries: u32,
+}
+
+impl Pending {
+    /// Whether it was refused so often and for so long that trying again is no use.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let waited = self.first_sent.map_or(Duration::ZERO, |first| now - first);
+        self.tries >= REQUEST_TRIES && waited >= REQUEST_PATIENCE
+    }
 }
 
 /// A dial under way.
@@ -154,7 +165,14 @@ impl<O: Observer> Session<O> {
         let made = RequestId::parse(&format!("{:032x}", self.rng.random::<u128>()));
         let id = request.request_id.take().or(made)?;
         request.request_id = Some(id.clone());
-        let pending = Pending { id: id.clone(), request, sent_on: None, retry_at: None, tries: 0 };
+        let pending = Pending {
+            id: id.clone(),
+            request,
+            sent_on: None,
+            first_sent: None,
+            retry_at: None,
+            tries: 0,
+        };
         self.requests.push(pending);
         self.send_requests(Instant::now());
         Some(id)
@@ -286,5 +304,36 @@ impl<O: Observer> Session<O> {
         self.stopped = true;
         self.dial = None;
         self.events.push_back(Event::Stopped(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{ChatOptions, OnDisconnect};
+
+    #[test]
+    fn a_request_is_given_up_only_when_refused_often_and_for_long() {
+        let first = Instant::now();
+        let id = RequestId::parse("r-1").unwrap();
+        let request = ChatRequest {
+            content: "hello".into(),
+            conversation_id: None,
+            request_id: Some(id.clone()),
+            options: ChatOptions::default(),
+            on_disconnect: OnDisconnect::Continue,
+        };
+        let pending = |tries| Pending {
+            id: id.clone(),
+            request: request.clone(),
+            sent_on: None,
+            first_sent: Some(first),
+            retry_at: None,
+            tries,
+        };
+        let minute = first + Duration::from_secs(60);
+        assert!(!pending(10 * REQUEST_TRIES).is_hopeless(minute), "a store may be away so long");
+        assert!(!pending(REQUEST_TRIES - 1).is_hopeless(first + 2 * REQUEST_PATIENCE));
+        assert!(pending(REQUEST_TRIES).is_hopeless(first + REQUEST_PATIENCE));
     }
 }

@@ -9,7 +9,7 @@ mod log;
 mod tests;
 mod verdict;
 
-pub use agree::{agree, agrees_with};
+pub use agree::{agree, agree_as_far, agrees_with};
 pub use verdict::{Allowed, MAX_PROBLEMS, Verdict};
 
 use follow::{Follow, Position, State};
@@ -159,11 +159,34 @@ impl Transcript {
         }
     }
 
-    /// What was found so far; counts a transcript that has not ended.
-    pub fn verdict(&self) -> Verdict {
+    /// Whether it was told a RESET.
+    pub fn was_reset(&self) -> bool {
+        self.found.resets_rolled_back + self.found.resets_restarted > 0
+    }
+
+    /// What was found so far, except how it ended.
+    fn so_far(&self) -> Verdict {
         let mut verdict = self.found.clone();
         verdict.transcripts = 1;
         verdict.chunks = self.log.end().since(self.log.base()) as u64;
+        verdict
+    }
+
+    /// As [`Self::verdict`], of an answer that the store lost together with its owner: being told
+    /// so by NOT_FOUND, INTERRUPTED or RESET is no fault, being told nothing is.
+    pub fn verdict_if_lost(&self) -> Verdict {
+        let told = match &self.end {
+            Some(End::Refused(code)) => *code == ErrorCode::NotFound,
+            Some(End::Sealed { code, .. }) => *code == Some(ErrorCode::Interrupted),
+            None => false,
+        };
+        let verdict = if told { self.so_far() } else { self.verdict() };
+        Verdict { resets_rolled_back: 0, resets_restarted: 0, ..verdict }
+    }
+
+    /// What was found so far; counts a transcript that has not ended.
+    pub fn verdict(&self) -> Verdict {
+        let mut verdict = self.so_far();
         match &self.end {
             None => {
                 verdict.without_end = 1;

@@ -5,7 +5,7 @@ use super::life::World;
 use super::member::{Command, Control, Member};
 use super::ports::Port;
 use super::processes::Processes;
-use super::threads::Threads;
+use super::threads::{Ground, Threads};
 use crate::admit::Keys;
 use crate::node::Engines;
 use base64::Engine as _;
@@ -16,7 +16,7 @@ use protocol::drain::DrainRequest;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use streamlog::memory::MemoryStore;
@@ -44,11 +44,13 @@ pub enum Ports {
 }
 
 /// How the nodes of a fleet live.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Threads of this process, over one memory store.
-    #[default]
-    Threads,
+    /// Threads of this process.
+    Threads {
+        /// Over a Redis of the fleet's own; without it over one memory store.
+        redis: bool,
+    },
     /// Processes of their own.
     Processes {
         /// The `dataplane` binary.
@@ -78,7 +80,7 @@ pub struct FleetOptions {
 impl Default for FleetOptions {
     fn default() -> Self {
         Self {
-            kind: Kind::Threads,
+            kind: Kind::Threads { redis: false },
             nodes: 3,
             settings: super::settings(),
             ports: Ports::Ephemeral,
@@ -212,7 +214,7 @@ impl Fleet {
         self.common.token(user)
     }
 
-    /// The memory store under all nodes, where they are threads.
+    /// The memory store under all nodes, where they are threads over one.
     pub fn store(&self) -> Option<&MemoryStore> {
         self.store.as_ref()
     }
@@ -306,9 +308,14 @@ fn common(
     };
     let shared = Shared { settings, keys, clock, ids };
     let (world, store): (Box<dyn World>, _) = match options.kind {
-        Kind::Threads => {
+        Kind::Threads { redis: false } => {
             let store = MemoryStore::new(shared.clock.clone(), shared.ids.uuid());
-            (Box::new(Threads::new(shared.clone(), store.clone(), options.wrap)), Some(store))
+            let ground = Ground::Memory(store.clone());
+            (Box::new(Threads::new(shared.clone(), ground, options.wrap)), Some(store))
+        }
+        Kind::Threads { redis: true } => {
+            let ground = Ground::Redis(Mutex::default());
+            (Box::new(Threads::new(shared.clone(), ground, options.wrap)), None)
         }
         Kind::Processes { program, redis } => {
             let processes = Processes::new(shared.clone(), program, redis);

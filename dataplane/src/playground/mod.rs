@@ -1,9 +1,9 @@
 //! The embedded playground (protocol section 7): several nodes to break at will, as threads over the
-//! memory store, or as processes over Redis.
+//! memory store (tests: also over Redis), or as processes over Redis.
 //!
 //! ```text
 //!  main thread        control thread                   World, which boots a Life each time
-//!  signals, banner    page, /dev, one Control a node ─▶ threads:   runtime, Node, MemoryHandle
+//!  signals, banner    page, /dev, one Control a node ─▶ threads:   runtime, Node, Store
 //!                                                    ─▶ processes: `dataplane run`, one Redis
 //! ```
 //! Reading order: [`fleet`] → `life` → `member` → `threads` → `freezer` → `processes` → `child` →

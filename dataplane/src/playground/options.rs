@@ -93,7 +93,7 @@ impl Args {
         }
         let secret = set(&self.secret).map(String::into_bytes);
         let kind = match self.stores.as_str() {
-            "" | "memory" => Kind::Threads,
+            "" | "memory" => Kind::Threads { redis: false },
             "redis" => processes(secret.as_deref())?,
             other => return Err(Unsupported::Stores(other.to_owned())),
         };

@@ -1,12 +1,13 @@
-//! Nodes as threads of this process, over one memory store. Killing one is as near to SIGKILL as one
-//! process allows.
+//! Nodes as threads of this process, over one memory store or one Redis. Killing one is as near to
+//! SIGKILL as one process allows.
 
 use super::fleet::{Shared, WrapEngines};
 use super::freezer::Freezer;
 use super::life::{DRAIN_GRACE, Life, Vitals, World, shown};
 use super::member::Place;
-use super::redis::RedisSwitch;
-use crate::node::{Engines, Node, NodeConfig};
+use super::redis::{RedisSwitch, RedisTask};
+use crate::node::{Node, NodeConfig};
+use crate::process::store::Store;
 use crate::upstream::calls::CallLog;
 use crate::upstream::simulated::Simulated;
 use async_trait::async_trait;
@@ -15,11 +16,12 @@ use protocol::drain::DrainRequest;
 use protocol::{DrainPhase, Incarnation};
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use streamlog::log::Owner;
 use streamlog::memory::{MemoryHandle, MemoryStore};
+use streamlog::redis::{RedisConfig, RedisEngine};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -27,23 +29,57 @@ use tokio_util::sync::CancellationToken;
 /// A killed thread that has not ended by then is left behind; something in it blocks.
 const DEATH: Duration = Duration::from_secs(1);
 
-/// One memory store, and threads over it.
+/// What the threads stand on.
+pub(super) enum Ground {
+    /// One memory store.
+    Memory(MemoryStore),
+    /// A Redis, while the fleet runs.
+    Redis(Mutex<Option<RedisTask>>),
+}
+
+/// One store, and threads over it.
 pub(super) struct Threads {
     shared: Shared,
-    store: MemoryStore,
+    ground: Ground,
     calls: Arc<CallLog>,
     wrap: Option<WrapEngines>,
 }
 
 impl Threads {
-    pub(super) fn new(shared: Shared, store: MemoryStore, wrap: Option<WrapEngines>) -> Self {
-        Self { shared, store, calls: Arc::default(), wrap }
+    pub(super) fn new(shared: Shared, ground: Ground, wrap: Option<WrapEngines>) -> Self {
+        Self { shared, ground, calls: Arc::default(), wrap }
     }
+
+    /// What an incarnation is built on, and the handle that is cut when it is killed. A connection to
+    /// Redis needs no cut: it ends with the runtime of its node.
+    fn store(&self, owner: &Owner) -> io::Result<(Store, Option<MemoryHandle>)> {
+        match &self.ground {
+            Ground::Memory(store) => {
+                let handle = store.handle(owner.clone());
+                Ok((Store::of_memory(handle.clone()), Some(handle)))
+            }
+            Ground::Redis(redis) => {
+                let url = lock(redis).as_ref().map(|redis| redis.url().to_owned());
+                let url = url.ok_or_else(|| io::Error::other("its Redis is gone"))?;
+                let config = RedisConfig { url, ..RedisConfig::default() };
+                let engine = RedisEngine::new(config, owner.clone(), self.shared.clock.clone());
+                Ok((Store::of_redis(engine.map_err(io::Error::other)?), None))
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
 impl World for Threads {
     async fn begin(&self) -> io::Result<()> {
+        if let Ground::Redis(redis) = &self.ground {
+            let started = RedisTask::start().await?;
+            *lock(redis) = Some(started);
+        }
         Ok(())
     }
 
@@ -51,9 +87,9 @@ impl World for Threads {
         let shared = &self.shared;
         let incarnation = Incarnation(shared.ids.uuid());
         let owner = Owner { node: place.name.clone(), incarnation };
-        let handle = self.store.handle(owner.clone());
+        let (store, handle) = self.store(&owner)?;
         let upstream = Simulated::new(self.calls.clone(), shared.clock.clone(), place.name.clone());
-        let engines = engines(&handle);
+        let engines = store.engines();
         let config = NodeConfig {
             owner,
             settings: shared.settings.clone(),
@@ -67,7 +103,7 @@ impl World for Threads {
             ids: shared.ids.clone(),
         };
         let (data, admin) = (place.data.listen()?, place.admin.listen()?);
-        Ok(Arc::new(Thread::start(Boot { config, handle, data, admin }).await?))
+        Ok(Arc::new(Thread::start(Boot { config, store, handle, data, admin }).await?))
     }
 
     fn calls(&self) -> Vec<UpstreamCall> {
@@ -75,27 +111,38 @@ impl World for Threads {
     }
 
     fn redis(&self) -> Option<RedisSwitch> {
-        None
+        match &self.ground {
+            Ground::Memory(_) => None,
+            Ground::Redis(redis) => lock(redis).as_ref().map(RedisTask::switch),
+        }
     }
 
-    async fn end(&self) {}
+    async fn end(&self) {
+        if let Ground::Redis(redis) = &self.ground {
+            let redis = lock(redis).take();
+            if let Some(redis) = redis {
+                redis.end().await;
+            }
+        }
+    }
 }
 
 /// What a boot needs besides the node's own configuration.
 struct Boot {
     config: NodeConfig,
-    /// The handle under the engines of `config`, whatever is wrapped around it.
-    handle: MemoryHandle,
+    /// What is under the engines of `config`, whatever is wrapped around it.
+    store: Store,
+    handle: Option<MemoryHandle>,
     data: TcpListener,
     admin: TcpListener,
 }
 
-/// A node that runs: its own thread, its own runtime, its own handle of the store.
+/// A node that runs: its own thread, its own runtime, its own way to the store.
 struct Thread {
     node: Arc<Node>,
     freezer: Arc<Freezer>,
     runtime: Handle,
-    handle: MemoryHandle,
+    handle: Option<MemoryHandle>,
     end: CancellationToken,
     thread: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
 }
@@ -164,11 +211,13 @@ impl Life for Thread {
     /// First the store: nothing this incarnation does arrives there any more. Then the sockets are
     /// made to end with a reset, then everything is dropped where it stands.
     async fn kill(&self) {
-        self.handle.cut();
+        if let Some(handle) = &self.handle {
+            handle.cut();
+        }
         self.node.sockets.kill_switch().set();
         self.end.cancel();
         self.freezer.thaw();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         let Some((ended, thread)) = thread else { return };
         let name = &self.node.owner.node;
         if tokio::time::timeout(DEATH, ended).await.is_err() {
@@ -176,16 +225,6 @@ impl Life for Thread {
         } else if thread.join().is_err() {
             tracing::error!(node = %name, "the thread of a node panicked");
         }
-    }
-}
-
-/// The engines of one handle.
-fn engines(handle: &MemoryHandle) -> Engines {
-    Engines {
-        log: Arc::new(handle.clone()),
-        directory: Arc::new(handle.clone()),
-        registry: Arc::new(handle.clone()),
-        bus: Arc::new(handle.clone()),
     }
 }
 
@@ -222,5 +261,6 @@ fn serve(boot: Boot) -> io::Result<Arc<Node>> {
     let admin = tokio::net::TcpListener::from_std(boot.admin)?;
     let node = Node::new(boot.config);
     node.serve(data, admin)?;
+    boot.store.run(&node);
     Ok(node)
 }

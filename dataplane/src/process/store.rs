@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::node::{Engines, Node};
 use protocol::{Incarnation, settings};
 use std::sync::Arc;
-use streamlog::memory::MemoryStore;
+use streamlog::memory::{MemoryHandle, MemoryStore};
 use streamlog::redis::{RedisConfig, RedisEngine};
 use streamlog::{Clock, Ids, Owner};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,28 @@ pub struct Store {
 }
 
 impl Store {
+    /// One handle of a memory store.
+    pub fn of_memory(handle: MemoryHandle) -> Self {
+        let engines = Engines {
+            log: Arc::new(handle.clone()),
+            directory: Arc::new(handle.clone()),
+            registry: Arc::new(handle.clone()),
+            bus: Arc::new(handle),
+        };
+        Self { engines, redis: None, stop: CancellationToken::new() }
+    }
+
+    /// One engine over Redis.
+    pub fn of_redis(engine: RedisEngine) -> Self {
+        let engines = Engines {
+            log: Arc::new(engine.clone()),
+            directory: Arc::new(engine.clone()),
+            registry: Arc::new(engine.clone()),
+            bus: Arc::new(engine.clone()),
+        };
+        Self { engines, redis: Some(engine), stop: CancellationToken::new() }
+    }
+
     /// The traits a node wants.
     pub fn engines(&self) -> Engines {
         self.engines.clone()
@@ -54,32 +76,19 @@ pub fn check(config: &Config) -> Result<(), String> {
 /// # Errors
 /// A text for people.
 pub fn open(config: &Config, owner: &Owner, clock: &Clock, ids: &Ids) -> Result<Store, String> {
-    let (engines, redis) = match &config.settings.store {
+    match &config.settings.store {
         settings::Store::Memory => {
-            let handle = MemoryStore::new(clock.clone(), ids.uuid()).handle(owner.clone());
-            let engines = Engines {
-                log: Arc::new(handle.clone()),
-                directory: Arc::new(handle.clone()),
-                registry: Arc::new(handle.clone()),
-                bus: Arc::new(handle),
-            };
-            (engines, None)
+            let store = MemoryStore::new(clock.clone(), ids.uuid());
+            Ok(Store::of_memory(store.handle(owner.clone())))
         }
         settings::Store::Redis(redis) => {
             let url = with_password(&redis.url, config.redis_password.as_deref())?;
             let redis = RedisConfig { url, prefix: redis.prefix.clone(), ..RedisConfig::default() };
-            let engine = RedisEngine::new(redis, owner.clone(), clock.clone())
-                .map_err(|bad| format!("store.redis.url: {bad}"))?;
-            let engines = Engines {
-                log: Arc::new(engine.clone()),
-                directory: Arc::new(engine.clone()),
-                registry: Arc::new(engine.clone()),
-                bus: Arc::new(engine.clone()),
-            };
-            (engines, Some(engine))
+            RedisEngine::new(redis, owner.clone(), clock.clone())
+                .map(Store::of_redis)
+                .map_err(|bad| format!("store.redis.url: {bad}"))
         }
-    };
-    Ok(Store { engines, redis, stop: CancellationToken::new() })
+    }
 }
 
 /// The password where a Redis URL has it, escaped.

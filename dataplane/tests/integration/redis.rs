@@ -94,3 +94,32 @@ async fn what_is_lost_with_its_owner_is_told_to_everybody() {
         assert!(watched.failed.is_some_and(|code| known.contains(&code)), "{:?}", watched.failed);
     }
 }
+
+#[tokio::test]
+async fn chaos_that_loses_owners_tells_every_device() {
+    let fleet = fleet().await;
+    let options = ChaosOptions {
+        answers: None,
+        duration: Some(Duration::from_secs(9)),
+        seed: 3,
+        concurrency: 12,
+        faults: [Fault::Cut, Fault::Dup, Fault::StoreLoss].into(),
+        longest: Duration::from_secs(5),
+        ..ChaosOptions::new(&fleet.front_url())
+    };
+    let report = run(options).await.unwrap();
+    assert!(report.green, "{report:#?}");
+    let lost = report.lost_with_owner.unwrap();
+    assert!(lost.not_found + lost.interrupted + lost.reset > 0, "{report:#?}");
+    assert!(report.verdict.completed > 0, "the others are whole: {report:#?}");
+}
+
+#[tokio::test]
+async fn owners_cannot_be_lost_where_there_is_no_redis() {
+    client::token::install_crypto();
+    let fleet = Fleet::start(FleetOptions::default()).await.unwrap();
+    let options =
+        ChaosOptions { faults: [Fault::StoreLoss].into(), ..ChaosOptions::new(&fleet.front_url()) };
+    let refused = run(options).await.unwrap_err().to_string();
+    assert!(refused.contains("STORES=redis"), "{refused}");
+}

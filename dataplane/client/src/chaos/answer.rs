@@ -1,11 +1,14 @@
 //! One answer of a chaos run: all its devices, the cancel, and the judgement.
 
+use super::Wall;
 use super::device::{Device, Role, Seen};
+use super::losses::{self, Fate};
 use super::schedule::AnswerPlan;
 use crate::api::{Api, ApiError};
 use crate::token::TokenSource;
 use crate::transcript::{End, Transcript, Verdict, agree, agrees_with};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use protocol::http::MessageView;
 use protocol::{ChatOptions, ChatRequest, MessageId, OnDisconnect, RequestId, SealStatus};
 use std::time::Duration;
@@ -27,13 +30,33 @@ pub(super) struct Field {
     pub(super) run: u64,
     /// Added to an answer's planned time.
     pub(super) slack: Duration,
+    /// The run's clock.
+    pub(super) wall: Wall,
+}
+
+/// One message of a request, judged twice.
+pub(super) struct Told {
+    pub(super) message: MessageId,
+    /// As it must be.
+    pub(super) verdict: Verdict,
+    pub(super) unread: u64,
+    /// As it may be where it was lost together with its owner.
+    pub(super) if_lost: Verdict,
+    pub(super) fate: Fate,
+    pub(super) devices_not_found: u64,
 }
 
 /// What became of one answer.
 #[derive(Default)]
 pub(super) struct Judged {
+    /// What belongs to no message.
     pub(super) verdict: Verdict,
+    /// What the first device's request was accepted as.
     pub(super) message: Option<MessageId>,
+    /// That one, and others where a repetition of the request was answered otherwise.
+    pub(super) messages: Vec<Told>,
+    /// When the last device was done.
+    pub(super) ended: Timestamp,
     pub(super) pauses: Vec<Duration>,
     pub(super) cuts: u64,
     pub(super) stalls: u64,
@@ -41,9 +64,7 @@ pub(super) struct Judged {
     pub(super) cancels: u64,
     pub(super) reconnects: u64,
     pub(super) unaccepted: u64,
-    pub(super) answered_twice: u64,
     pub(super) wrong_end: u64,
-    pub(super) unread: u64,
 }
 
 /// Runs one answer to its end and judges it.
@@ -134,38 +155,61 @@ where
 }
 
 async fn judge(field: &Field, plan: &AnswerPlan, seen: Vec<Seen>, cancels: u64) -> Judged {
-    let mut judged = Judged { cancels, message: seen[0].message, ..Judged::default() };
+    let ended = field.wall.now();
+    let mut judged = Judged { cancels, message: seen[0].message, ended, ..Judged::default() };
     judged.unaccepted = u64::from(judged.message.is_none());
     judged.duplicates = u64::from(plan.duplicate.is_some());
-    let mut transcripts: Vec<&Transcript> = Vec::new();
+    let mut messages: Vec<MessageId> = Vec::new();
     for device in &seen {
         judged.cuts += device.cuts;
         judged.stalls += device.stalls;
         judged.reconnects += device.reconnects;
         judged.pauses.push(device.longest_pause);
         judged.verdict.merge(&device.stray);
-        judged.verdict.problems.extend(device.failure.clone());
-        if device.message.is_some() && device.message != judged.message {
-            judged.answered_twice += 1;
-        }
-        if let Some(transcript) = &device.transcript {
-            judged.verdict.merge(&transcript.verdict());
-            transcripts.push(transcript);
+        match device.message {
+            Some(message) if messages.contains(&message) => {}
+            Some(message) => messages.push(message),
+            None => judged.verdict.problems.extend(device.failure.clone()),
         }
     }
-    judged.verdict.merge(&agree(&transcripts));
-    let Some(first) = transcripts.first() else { return judged };
-    judge_end(first, plan, &mut judged);
-    match read(field, plan, first.message()).await {
-        Some(view) => {
-            // A device without an end is counted already.
-            for transcript in transcripts.iter().filter(|transcript| transcript.end().is_some()) {
-                judged.verdict.merge(&agrees_with(transcript, &view));
-            }
+    for message in messages {
+        let of_it = |device: &&Seen| device.message == Some(message);
+        let devices: Vec<&Seen> = seen.iter().filter(of_it).collect();
+        judged.messages.push(told(field, plan, message, &devices).await);
+        let mut transcripts = devices.iter().filter_map(|device| device.transcript.as_ref());
+        if let Some(first) = transcripts.next() {
+            judge_end(first, plan, &mut judged);
         }
-        None => judged.unread += 1,
     }
     judged
+}
+
+/// Judges all devices of one message, by each other and by the read side.
+async fn told(field: &Field, plan: &AnswerPlan, message: MessageId, devices: &[&Seen]) -> Told {
+    let transcripts: Vec<&Transcript> =
+        devices.iter().filter_map(|device| device.transcript.as_ref()).collect();
+    let mut verdict = agree(&transcripts);
+    for device in devices {
+        verdict.problems.extend(device.failure.clone());
+    }
+    for transcript in &transcripts {
+        verdict.merge(&transcript.verdict());
+    }
+    let (mut if_lost, fate, devices_not_found) = losses::judge(&transcripts);
+    let view = read(field, plan, message).await;
+    for transcript in &transcripts {
+        let Some(view) = &view else { break };
+        let agreement = agrees_with(transcript, view);
+        // A device without an end is counted already.
+        if transcript.end().is_some() {
+            verdict.merge(&agreement);
+        }
+        if matches!(transcript.end(), Some(End::Sealed { .. })) {
+            if_lost.merge(&agreement);
+        }
+    }
+    let unread = u64::from(view.is_none());
+    Told { message, verdict, unread, if_lost, fate, devices_not_found }
 }
 
 /// An answer that nobody cancelled must complete.

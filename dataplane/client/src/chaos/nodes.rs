@@ -1,7 +1,10 @@
 //! Kills, freezes and drains the playground's nodes as scheduled, and brings them back.
 
-use super::schedule::{Fault, NodeAct, NodeFaults, StoreAct};
+use super::Wall;
+use super::losses::{Death, Emptied, Losses};
+use super::schedule::{Fault, NodeAct, NodeFault, NodeFaults, StoreAct};
 use crate::api::{ApiError, Dev};
+use futures_util::future::join_all;
 use protocol::dev::{DevNode, NodePhase};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Done {
     pub(super) faults: BTreeMap<Fault, u64>,
     pub(super) skipped: u64,
+    pub(super) losses: Losses,
 }
 
 /// Follows the schedule until `stop`, then brings every node back.
@@ -25,6 +29,7 @@ pub(super) async fn run(
     dev: Dev,
     names: Vec<String>,
     schedule: NodeFaults,
+    wall: Wall,
     stop: CancellationToken,
 ) -> Done {
     let mut done = Done::default();
@@ -54,11 +59,12 @@ pub(super) async fn run(
             }
         }
         if let Some(fault) = schedule.next_if(|fault| began + fault.at <= now) {
-            if apply(&dev, &names[fault.node], fault.what).await.unwrap_or(false) {
+            let from = wall.now();
+            if apply(&dev, &names, fault).await.unwrap_or(false) {
                 *done.faults.entry(fault.what.fault()).or_default() += 1;
-                if !matches!(fault.what, NodeAct::Pause { .. } | NodeAct::Store(_)) {
-                    back.insert(fault.node, now + fault.what.away());
-                }
+                let dead = ended(&fault, names.len());
+                back.extend(dead.iter().map(|node| (*node, now + fault.what.away())));
+                done.losses.note(&names, &dead, &fault.what, Emptied { from, to: wall.now() });
             } else {
                 done.skipped += 1;
             }
@@ -68,11 +74,35 @@ pub(super) async fn run(
     done
 }
 
-/// `false`: the node is not serving, or nobody else is.
-async fn apply(dev: &Dev, name: &str, what: NodeAct) -> Result<bool, ApiError> {
-    if let NodeAct::Store(act) = what {
-        return disturb(dev, act).await;
+/// The nodes whose incarnation a fault ends; they are started again.
+fn ended(fault: &NodeFault, nodes: usize) -> Vec<usize> {
+    match fault.what {
+        NodeAct::Kill { .. } | NodeAct::Drain { .. } => vec![fault.node],
+        NodeAct::Store(StoreAct::Loss { first, count, .. }) => {
+            (first..first + count).map(|node| node % nodes).collect()
+        }
+        NodeAct::Pause { .. } | NodeAct::Store(_) => Vec::new(),
     }
+}
+
+impl Losses {
+    fn note(&mut self, names: &[String], dead: &[usize], what: &NodeAct, when: Emptied) {
+        let death = |node: &usize| Death { node: names[*node].clone(), at: when.to };
+        self.deaths.extend(dead.iter().map(death));
+        if matches!(what, NodeAct::Store(act) if act.forgets()) {
+            self.emptied.push(when);
+        }
+    }
+}
+
+/// `false`: the node is not serving, or nobody else is.
+async fn apply(dev: &Dev, names: &[String], fault: NodeFault) -> Result<bool, ApiError> {
+    if let NodeAct::Store(act) = fault.what {
+        let dead: Vec<&str> =
+            ended(&fault, names.len()).iter().map(|node| names[*node].as_str()).collect();
+        return disturb(dev, act, &dead).await;
+    }
+    let name = names[fault.node].as_str();
     let nodes = dev.nodes().await?;
     let serves = |node: &DevNode| node.phase == NodePhase::Serving;
     let target = nodes.iter().any(|node| node.name == name && serves(node));
@@ -80,7 +110,7 @@ async fn apply(dev: &Dev, name: &str, what: NodeAct) -> Result<bool, ApiError> {
     if !target || !other {
         return Ok(false);
     }
-    match what {
+    match fault.what {
         NodeAct::Kill { .. } => dev.kill(name).await?,
         NodeAct::Pause { time } => dev.pause(name, time).await?,
         NodeAct::Drain { deadline, at_once, .. } => {
@@ -93,7 +123,7 @@ async fn apply(dev: &Dev, name: &str, what: NodeAct) -> Result<bool, ApiError> {
 }
 
 /// `false`: some node is not serving, and what it owns could be lost for good.
-async fn disturb(dev: &Dev, act: StoreAct) -> Result<bool, ApiError> {
+async fn disturb(dev: &Dev, act: StoreAct, dead: &[&str]) -> Result<bool, ApiError> {
     let all = dev.nodes().await?.iter().all(|node| node.phase == NodePhase::Serving);
     if !all && act != StoreAct::KillPubsub {
         return Ok(false);
@@ -102,6 +132,12 @@ async fn disturb(dev: &Dev, act: StoreAct) -> Result<bool, ApiError> {
         StoreAct::Pause { time } => dev.pause_store(time).await?,
         StoreAct::KillPubsub => dev.kill_pubsub().await?,
         StoreAct::Restart => dev.restart_store().await?,
+        StoreAct::Loss { .. } => {
+            let kills = join_all(dead.iter().map(|name| dev.kill(name)));
+            let (killed, restarted) = tokio::join!(kills, dev.restart_store());
+            restarted?;
+            killed.into_iter().collect::<Result<(), _>>()?;
+        }
     }
     Ok(true)
 }

@@ -1,11 +1,19 @@
 //! What a chaos run found, and how it is shown.
 
+use super::losses::Lost;
 use super::schedule::Fault;
 use crate::transcript::{Allowed, Verdict};
 use protocol::settings::TakeoverPolicy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// What the rows of a run that loses owners mean.
+const LOST: &str = "
+An answer is lost with its owner where no living node held it when Redis came back empty. It may end for \
+its devices as NOT_FOUND, as INTERRUPTED, or go on after a RESET; \"lost\", \"mixed\", \"without end\" and all \
+other rows count as in any run, and an answer whose owner lived must be whole.
+";
 
 /// The result of a run; `green` decides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +35,9 @@ pub struct ChaosReport {
     pub faults: BTreeMap<Fault, u64>,
     /// Faults of nodes left out because no other node was serving.
     pub faults_skipped: u64,
+    /// What became of answers that were lost together with their owner, where a run may lose any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_with_owner: Option<Lost>,
     /// Requests whose repetition was answered with another message.
     pub answered_twice: u64,
     /// Answers that ended otherwise than asked for.
@@ -65,6 +76,7 @@ impl ChaosReport {
             unaccepted: 0,
             faults: BTreeMap::new(),
             faults_skipped: 0,
+            lost_with_owner: None,
             answered_twice: 0,
             wrong_end: 0,
             unread: 0,
@@ -117,6 +129,9 @@ impl ChaosReport {
         if self.upstream_calls == 0 {
             self.red.push("the provider was never asked".into());
         }
+        if self.lost_with_owner.is_some_and(|lost| lost.answers == lost.whole) {
+            self.red.push("no answer was lost with its owner".into());
+        }
         self.green = self.red.is_empty();
     }
 
@@ -133,11 +148,13 @@ impl ChaosReport {
             ("reconnects".into(), self.reconnects.to_string()),
         ];
         let fault = |fault: Fault| self.faults.get(&fault).copied().unwrap_or(0);
-        let of_store = Fault::STORE.into_iter().filter(|kind| fault(*kind) > 0);
+        let of_store = Fault::STORE.into_iter().chain([Fault::StoreLoss]);
+        let of_store = of_store.filter(|kind| fault(*kind) > 0);
         let faults: Vec<_> = Fault::ALL.into_iter().chain(of_store).collect();
         let faults: Vec<_> = faults.iter().map(|kind| format!("{kind} {}", fault(*kind))).collect();
         rows.push(("faults".into(), faults.join(", ")));
         rows.push(("takeovers seen".into(), verdict.takeovers.to_string()));
+        rows.extend(self.lost_with_owner.iter().flat_map(Lost::rows));
         rows.extend(verdict.violations().map(|(name, count)| (name.into(), count.to_string())));
         let others = [
             ("resets restarted", verdict.resets_restarted),
@@ -176,6 +193,9 @@ impl ChaosReport {
             }
         }
         text.push_str("\nPauses are a device's longest wait between two chunks of an answer.\n");
+        if self.lost_with_owner.is_some() {
+            text.push_str(LOST);
+        }
         text
     }
 }
@@ -239,6 +259,19 @@ mod tests {
             spoil(&mut report);
             assert!(!concluded(report));
         }
+    }
+
+    #[test]
+    fn a_run_that_was_to_lose_owners_and_lost_none_is_red() {
+        let mut report = green();
+        let whole = Lost { answers: 3, whole: 3, ..Lost::default() };
+        report.lost_with_owner = Some(whole);
+        assert!(!concluded(report.clone()));
+        report.lost_with_owner = Some(Lost { answers: 4, not_found: 1, ..whole });
+        assert!(concluded(report.clone()));
+        assert!(report.markdown().contains("| … told NOT_FOUND | 1 |"));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["lostWithOwner"]["notFound"], 1);
     }
 
     #[test]

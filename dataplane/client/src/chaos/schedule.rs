@@ -32,13 +32,15 @@ pub enum Fault {
     StorePubsub,
     /// Redis comes back empty while every owner lives.
     StoreRestart,
+    /// Redis comes back empty and owners die at the same moment: what only they held is lost.
+    StoreLoss,
 }
 
 impl Fault {
     /// Those that every playground knows.
     pub const ALL: [Self; 7] =
         [Self::Kill, Self::Pause, Self::Drain, Self::Cut, Self::Stall, Self::Dup, Self::Cancel];
-    /// Those of a playground over Redis.
+    /// Those of a playground over Redis that must cost nothing: all but [`Fault::StoreLoss`].
     pub const STORE: [Self; 3] = [Self::StorePause, Self::StorePubsub, Self::StoreRestart];
 
     /// The name on the command line and in reports.
@@ -54,6 +56,7 @@ impl Fault {
             Self::StorePause => "store-pause",
             Self::StorePubsub => "store-pubsub",
             Self::StoreRestart => "store-restart",
+            Self::StoreLoss => "store-loss",
         }
     }
 }
@@ -71,7 +74,7 @@ impl std::str::FromStr for Fault {
         known.find(|fault| fault.as_str() == text).ok_or_else(|| {
             format!(
                 "{text}: one of kill, pause, drain, cut, stall, dup, cancel, and over Redis \
-                 store-pause, store-pubsub, store-restart"
+                 store-pause, store-pubsub, store-restart (and --lose-owners adds store-loss)"
             )
         })
     }
@@ -85,7 +88,8 @@ const REST_MS: u64 = 1_500;
 /// Every so many faults of nodes one is the store's.
 const STORE_EVERY: u64 = 5;
 /// After a fault of the store no node is touched for so long, in milliseconds: longer than a lease
-/// and the time in which an owner may write back what was lost.
+/// and the time in which an owner may write back what was lost. And as long after a kill the store is
+/// not emptied: what the killed node owned may have no other owner yet.
 const SETTLE_MS: u64 = 8_000;
 /// As long as Redis may be away without any node being called dead.
 const LONG_PAUSE: Duration = Duration::from_secs(20);
@@ -139,6 +143,15 @@ pub enum StoreAct {
     KillPubsub,
     /// Kill it; it comes back empty at once.
     Restart,
+    /// The same, and in the same moment kill some nodes, but never all.
+    Loss {
+        /// The first of them, by its place in `GET /dev/nodes`.
+        first: usize,
+        /// How many: it and those after it, around.
+        count: usize,
+        /// They start again so long after.
+        back: Duration,
+    },
 }
 
 impl StoreAct {
@@ -147,7 +160,13 @@ impl StoreAct {
             Self::Pause { .. } => Fault::StorePause,
             Self::KillPubsub => Fault::StorePubsub,
             Self::Restart => Fault::StoreRestart,
+            Self::Loss { .. } => Fault::StoreLoss,
         }
+    }
+
+    /// Everything is forgotten: an answer that nobody holds at this moment is gone.
+    pub(super) const fn forgets(self) -> bool {
+        matches!(self, Self::Restart | Self::Loss { .. })
     }
 
     /// How long no node must be away, in milliseconds: a store that forgot everything must find
@@ -157,6 +176,7 @@ impl StoreAct {
             Self::Pause { time } => time.as_millis() as u64 + SETTLE_MS,
             Self::KillPubsub => 0,
             Self::Restart => SETTLE_MS,
+            Self::Loss { back, .. } => back.as_millis() as u64 + SETTLE_MS,
         }
     }
 }
@@ -177,6 +197,7 @@ impl NodeAct {
         match self {
             Self::Kill { back } | Self::Drain { back, .. } => back,
             Self::Pause { time } => time,
+            Self::Store(StoreAct::Loss { back, .. }) => back,
             Self::Store(_) => Duration::ZERO,
         }
     }
@@ -192,6 +213,8 @@ pub struct NodeFaults {
     at_ms: u64,
     /// Until when each node is away or resting.
     busy_ms: Vec<u64>,
+    /// Until when a killed node's answers may have no owner.
+    orphans_ms: u64,
 }
 
 impl NodeFaults {
@@ -199,9 +222,10 @@ impl NodeFaults {
     pub fn new(seed: u64, nodes: usize, faults: &BTreeSet<Fault>) -> Self {
         let of_nodes = [Fault::Kill, Fault::Pause, Fault::Drain];
         let kinds = of_nodes.into_iter().filter(|kind| faults.contains(kind)).collect();
-        let store = Fault::STORE.into_iter().filter(|kind| faults.contains(kind)).collect();
+        let of_store = Fault::STORE.into_iter().chain([Fault::StoreLoss]);
+        let store = of_store.filter(|kind| faults.contains(kind)).collect();
         let rng = SmallRng::seed_from_u64(seed ^ 0x6e6f_6465);
-        Self { rng, kinds, store, nth: 0, at_ms: 0, busy_ms: vec![0; nodes] }
+        Self { rng, kinds, store, nth: 0, at_ms: 0, busy_ms: vec![0; nodes], orphans_ms: 0 }
     }
 
     /// A fault of the store, when no node is away.
@@ -213,10 +237,20 @@ impl NodeFaults {
                 StoreAct::Pause { time: Duration::from_millis(ms) }
             }
             Fault::StorePubsub => StoreAct::KillPubsub,
+            Fault::StoreLoss => StoreAct::Loss {
+                first: self.rng.random_range(0..self.busy_ms.len()),
+                count: self.rng.random_range(1..self.busy_ms.len()),
+                back: Duration::from_millis(self.rng.random_range(200..4_000)),
+            },
             _ => StoreAct::Restart,
         };
         if act.quiet_ms() > 0 {
             self.at_ms = self.busy_ms.iter().copied().fold(self.at_ms, u64::max);
+        }
+        if act.forgets() {
+            self.at_ms = self.at_ms.max(self.orphans_ms);
+        }
+        if act.quiet_ms() > 0 {
             self.busy_ms.fill(self.at_ms + act.quiet_ms());
         }
         NodeFault { at: Duration::from_millis(self.at_ms), node: 0, what: NodeAct::Store(act) }
@@ -267,6 +301,9 @@ impl Iterator for NodeFaults {
         }
         let node = free[self.rng.random_range(0..free.len())];
         let what = self.act();
+        if what.fault() == Fault::Kill {
+            self.orphans_ms = self.at_ms + SETTLE_MS;
+        }
         self.busy_ms[node] = self.at_ms + what.away().as_millis() as u64 + REST_MS;
         Some(NodeFault { at: Duration::from_millis(self.at_ms), node, what })
     }
@@ -446,6 +483,35 @@ mod tests {
         assert!(NodeFaults::new(1, 3, &only).take(50).all(|f| f.what.fault() == Fault::Pause));
         assert!(NodeFaults::new(1, 1, &all()).next().is_none());
         assert!(NodeFaults::new(1, 3, &BTreeSet::new()).next().is_none());
+    }
+
+    #[test]
+    fn the_store_forgets_only_what_living_nodes_hold_and_never_kills_all_of_them() {
+        let faults: BTreeSet<_> =
+            Fault::ALL.into_iter().chain(Fault::STORE).chain([Fault::StoreLoss]).collect();
+        for seed in 0..20 {
+            let (mut orphans, mut quiet, mut losses) = (Duration::ZERO, Duration::ZERO, 0);
+            for fault in NodeFaults::new(seed, 3, &faults).take(300) {
+                let settle = Duration::from_millis(SETTLE_MS);
+                let forgets = matches!(fault.what, NodeAct::Store(act) if act.forgets());
+                assert!(!forgets || fault.at >= orphans, "seed {seed}: {fault:?}");
+                let calm = matches!(fault.what, NodeAct::Store(StoreAct::KillPubsub));
+                assert!(calm || fault.at >= quiet, "seed {seed}: {fault:?}");
+                match fault.what {
+                    NodeAct::Kill { .. } => orphans = fault.at + settle,
+                    NodeAct::Store(StoreAct::Loss { first, count, back }) => {
+                        losses += 1;
+                        assert!(first < 3 && (1..3).contains(&count), "{fault:?}");
+                        quiet = fault.at + back + settle;
+                    }
+                    _ => {}
+                }
+            }
+            assert!(losses > 0, "seed {seed}");
+        }
+        let only: BTreeSet<_> = [Fault::StoreLoss].into();
+        let kinds = NodeFaults::new(1, 3, &only).take(50).map(|fault| fault.what.fault());
+        assert_eq!(kinds.collect::<BTreeSet<_>>(), only);
     }
 
     #[test]

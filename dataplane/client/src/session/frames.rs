@@ -1,7 +1,7 @@
 //! What each frame does to a session's follows and requests.
 
 use super::follow::{Follow, Taken};
-use super::{Event, MAX_REQUEST_TRIES, Observer, Session};
+use super::{Event, Observer, Session};
 use crate::transcript::{SocketNo, frame_message};
 use protocol::server_frame::{
     Accepted, Complete, ErrorData, Goaway, Recovery, RecoveryStatus, Reset, ServerFrame, WireChunk,
@@ -169,13 +169,14 @@ impl<O: Observer> Session<O> {
 
     fn on_request_refused(&mut self, at: usize, body: ErrorData) {
         let delay = self.patience(&body);
+        let now = Instant::now();
         let request = &mut self.requests[at];
-        if !body.retryable || request.tries >= MAX_REQUEST_TRIES {
+        if !body.retryable || request.is_hopeless(now) {
             self.requests.remove(at);
             self.events.push_back(Event::Failed(body));
             return;
         }
-        request.retry_at = Some(Instant::now() + delay);
+        request.retry_at = Some(now + delay);
         self.events.push_back(Event::Warning(body));
     }
 
@@ -246,6 +247,7 @@ impl<O: Observer> Session<O> {
             }
             request.retry_at = None;
             request.sent_on = Some(socket.no);
+            request.first_sent.get_or_insert(now);
             request.tries += 1;
             self.observer.on_request(socket.no, &request.id);
             socket.connection.send(&ClientFrame::ChatRequest(request.request.clone()));

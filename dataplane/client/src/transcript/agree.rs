@@ -27,6 +27,21 @@ pub fn agree(transcripts: &[&Transcript]) -> Verdict {
     verdict
 }
 
+/// Devices of one message must hold the same as far as both hold it; counts those that differ from the
+/// longest one. For answers that not every device could read to its end.
+pub fn agree_as_far(transcripts: &[&Transcript]) -> Verdict {
+    let mut verdict = Verdict::default();
+    let longest = transcripts.iter().max_by_key(|transcript| transcript.tail());
+    let Some(longest) = longest else { return verdict };
+    for (device, transcript) in transcripts.iter().enumerate() {
+        if let Some(index) = transcript.log.first_difference(&longest.log) {
+            verdict.disagree += 1;
+            verdict.note(|| format!("{}: device {device} differs at {index}", longest.message));
+        }
+    }
+    verdict
+}
+
 /// A device that has ended must hold what `GET /api/v1/messages/{id}` says.
 pub fn agrees_with(transcript: &Transcript, view: &MessageView) -> Verdict {
     let mut verdict = Verdict::default();

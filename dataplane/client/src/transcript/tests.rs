@@ -356,6 +356,49 @@ fn devices_agree_or_not() {
 }
 
 #[test]
+fn devices_that_could_not_read_all_agree_as_far_as_they_read() {
+    let whole = fed(&whole());
+    let short = fed(&[chunk(0, 1), chunk(1, 1)]);
+    assert_eq!(agree_as_far(&[&whole, &short]).disagree, 0);
+    let other = fed(&[chunk(0, 1), chunk(1, 2)]);
+    assert_eq!(agree_as_far(&[&whole, &other, &short]).disagree, 1);
+}
+
+fn refused(code: ErrorCode) -> ServerFrame {
+    let message_id = Some(message());
+    ServerFrame::Error(ErrorData { message_id, last: true, ..ErrorData::new(code) })
+}
+
+#[test]
+fn what_is_lost_with_its_owner_may_be_refused_interrupted_or_reset_and_nothing_else() {
+    let lost = |frames: &[ServerFrame]| fed(frames).verdict_if_lost();
+    let begun = [chunk(0, 1), chunk(1, 1)];
+    let gone = [&begun[..], &[refused(ErrorCode::NotFound)]].concat();
+    assert_clean(&lost(&gone));
+    assert_eq!(judged(&gone).failed, 1, "in any other run it is a fault");
+    let again = (0..TOKENS).map(|i| chunk(i, 2));
+    let mut began_again = [&begun[..], &[reset(0, ResetReason::RolledBack)]].concat();
+    began_again.extend(again);
+    began_again.push(complete(&[2; TOKENS as usize]));
+    assert_clean(&lost(&began_again));
+    let mut interrupted = begun.to_vec();
+    interrupted.push(match complete(&[1, 1]) {
+        ServerFrame::Complete(body) => ServerFrame::Complete(Complete {
+            status: SealStatus::Failed,
+            code: Some(ErrorCode::Interrupted),
+            ..body
+        }),
+        other => other,
+    });
+    assert_clean(&lost(&interrupted));
+
+    assert_eq!(lost(&begun).without_end, 1, "silence is a fault");
+    assert_eq!(lost(&[refused(ErrorCode::Expired)]).failed, 1);
+    assert_eq!(lost(&[chunk(1, 1), refused(ErrorCode::NotFound)]).lost, 1);
+    assert_eq!(lost(&[&begun[..], &[complete(&[1; TOKENS as usize])]].concat()).lost, TOKENS - 2);
+}
+
+#[test]
 fn the_read_side_must_say_the_same() {
     let transcript = fed(&whole());
     let mut view = MessageView {

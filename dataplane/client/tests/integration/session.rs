@@ -182,6 +182,30 @@ async fn a_retryable_refusal_is_tried_again_and_a_lasting_one_is_told() {
     assert!(matches!(events.last(), Some(Event::Failed(e)) if e.code == ErrorCode::InvalidMessage));
 }
 
+#[tokio::test]
+async fn a_request_that_is_refused_again_and_again_is_not_given_up_within_seconds() {
+    let refusals = 2 * client::session::REQUEST_TRIES;
+    let node = Node::start(move |_, mut peer: Peer| async move {
+        peer.welcome("n", 20_000).await;
+        for at in 0..=refusals {
+            let Some(ClientFrame::ChatRequest(request)) = peer.recv().await else { panic!() };
+            let (code, retry_after_ms) = match at == refusals {
+                true => (ErrorCode::InvalidMessage, None),
+                false => (ErrorCode::StoreUnavailable, Some(1)),
+            };
+            let request_id = request.request_id;
+            let refusal = ErrorData { retry_after_ms, request_id, ..ErrorData::new(code) };
+            peer.send(ServerFrame::Error(refusal)).await;
+        }
+        peer.stay().await;
+    })
+    .await;
+    let mut session = session(vec![node.url.clone()]);
+    session.chat(request()).unwrap();
+    let events = run(&mut session).await;
+    assert!(matches!(events.last(), Some(Event::Failed(e)) if e.code == ErrorCode::InvalidMessage));
+}
+
 fn goaway() -> ServerFrame {
     ServerFrame::Goaway(Goaway {
         reason: "drain".into(),

@@ -5,13 +5,14 @@
 
 use super::RedisConfig;
 use super::breaker::Breaker;
-use super::runs::Runs;
+use super::runs::{Run, Runs};
 use super::scripts::Scripts;
 use super::stats::{Counters, add};
 use crate::error::LogError;
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ServerErrorKind, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,19 +68,27 @@ impl Shore {
         let run = answers.first().and_then(run_of).ok_or(AWAY)?;
         self.runs.saw(run);
         add(&self.counters.connects, 1);
-        Ok(Arc::new(Connected { connection, run }))
+        Ok(Arc::new(Connected { connection, run: run.id }))
     }
 }
 
 /// The server's own `run_id` is 40 hexadecimal digits; 32 of them are enough to tell runs apart.
-fn run_of(info: &Value) -> Option<Uuid> {
+fn run_of(info: &Value) -> Option<Run> {
     let text = match info {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
         Value::VerbatimString { text, .. } => text,
         _ => return None,
     };
-    let run = text.lines().find_map(|line| line.strip_prefix("run_id:"))?;
-    Uuid::try_parse(run.trim().get(..32)?).ok()
+    let field = |name: &str| {
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        values.next().map(str::trim)
+    };
+    let number = |name: &str| field(name)?.parse::<i64>().ok();
+    let id = Uuid::try_parse(field("run_id")?.get(..32)?).ok()?;
+    let age = number("uptime_in_seconds").unwrap_or_default();
+    let now = number("server_time_usec").map(|time| time / 1_000_000);
+    let began = now.and_then(|now| Timestamp::from_second(now - age).ok());
+    Some(Run { id, began, age: Duration::from_secs(age.unsigned_abs()) })
 }
 
 struct Connected {
@@ -283,10 +292,19 @@ mod tests {
 
     #[test]
     fn the_run_is_read_from_the_servers_own_words() {
-        let info = "# Server\r\nredis_version:7.0.15\r\n\
-                    run_id:0123456789abcdef0123456789abcdef01234567\r\ntcp_port:6379\r\n";
-        let run = Uuid::parse_str("01234567-89ab-cdef-0123-456789abcdef").ok();
-        assert_eq!(run_of(&Value::BulkString(info.into())), run);
+        let run_id = "run_id:0123456789abcdef0123456789abcdef01234567\r\n";
+        let id = Uuid::parse_str("01234567-89ab-cdef-0123-456789abcdef").unwrap();
+        let read = |more: &str| {
+            let info =
+                format!("# Server\r\nredis_version:7.0.15\r\n{run_id}{more}tcp_port:6379\r\n");
+            run_of(&Value::BulkString(info.into_bytes()))
+        };
+        let silent = Run { id, began: None, age: Duration::ZERO };
+        assert_eq!(read(""), Some(silent));
+        let began = Timestamp::from_second(1_800_000_000).ok();
+        let age = Duration::from_secs(7);
+        let times = "server_time_usec:1800000007900000\r\nuptime_in_seconds:7\r\n";
+        assert_eq!(read(times), Some(Run { id, began, age }));
         assert_eq!(run_of(&Value::BulkString(b"run_id:7".to_vec())), None);
         assert_eq!(run_of(&Value::Nil), None);
     }

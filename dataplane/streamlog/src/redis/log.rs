@@ -47,7 +47,7 @@ impl RedisEngine {
             }
             Err(LogError::NotFound) => {
                 let _ = kept.lost(stream);
-                return Err(self.absent());
+                return Err(self.absent_stream(stream));
             }
             Err(_) => {}
         }

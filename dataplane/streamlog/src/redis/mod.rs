@@ -208,9 +208,14 @@ impl RedisEngine {
         RedisStats { breaker_open, breaker_opens, streams, ..counted }
     }
 
-    /// What a stream is that the store does not have.
+    /// What a promise is that the store does not have.
     fn absent(&self) -> LogError {
         self.inner.shore.runs.absent()
+    }
+
+    /// What this stream is, which the store does not have.
+    fn absent_stream(&self, stream: MessageId) -> LogError {
+        self.inner.shore.runs.absent_stream(stream)
     }
 
     async fn run_of_store(&self) -> Result<Uuid, LogError> {
@@ -238,7 +243,7 @@ impl RedisEngine {
     ) -> Result<State, LogError> {
         for _ in 0..TRIES {
             let run = self.run_of_store().await?;
-            let state = self.peek(stream).await?.ok_or_else(|| self.absent())?;
+            let state = self.peek(stream).await?.ok_or_else(|| self.absent_stream(stream))?;
             let Some(swap) = rule(&state, run)? else { return Ok(state) };
             if self.inner.writing.swap(stream, &swap, enlist).await? == Wrote::Done {
                 self.inner.kept.learn(stream, swap.hot);

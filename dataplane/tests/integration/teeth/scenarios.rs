@@ -1,7 +1,8 @@
 //! One scenario for each bug: the smallest play in which it does harm.
 
 use super::stage::{
-    Judged, Resumed, Stage, finish, judge_all, play, quick, until_chunks, until_end, until_event,
+    Judged, Resumed, Setting, Stage, finish, judge_all, play, quick, until_chunks, until_end,
+    until_event,
 };
 use client::session::Event;
 use protocol::settings::TakeoverPolicy;
@@ -10,12 +11,12 @@ use streamlog::chaos::{Faults, Op};
 
 /// Sockets that are cut again and again while the store answers slowly: a naive follower loses what
 /// is appended between its read and its subscription.
-pub(crate) fn sockets_cut(seed: u64) -> Judged {
+pub(crate) fn sockets_cut(at: Setting) -> Judged {
     play(async {
         let mut settings = quick();
         settings.stream.coalesce_ms = 0;
         let text = "[sim tokens=300 rate=200 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, settings, text).await;
+        let mut stage = Stage::new(at, settings, text).await;
         let slow = Duration::from_millis(4);
         for control in &stage.controls {
             control.set(Faults { delay_call: slow, delay_ack: slow, ..Faults::NONE });
@@ -29,10 +30,10 @@ pub(crate) fn sockets_cut(seed: u64) -> Judged {
 }
 
 /// Devices that join at any index: without dedupe by index a batch is sent whole again.
-pub(crate) fn joins_anywhere(seed: u64) -> Judged {
+pub(crate) fn joins_anywhere(at: Setting) -> Judged {
     play(async {
         let text = "[sim tokens=200 rate=400 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, quick(), text).await;
+        let mut stage = Stage::new(at, quick(), text).await;
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "join").await;
         until_chunks(&mut first, message, 60).await;
@@ -44,10 +45,10 @@ pub(crate) fn joins_anywhere(seed: u64) -> Judged {
 
 /// An owner that the store does not answer for longer than its lease, and then does: without a
 /// fence its late writes land in what is another node's by now.
-pub(crate) fn owner_stalls(seed: u64) -> Judged {
+pub(crate) fn owner_stalls(at: Setting) -> Judged {
     play(async {
         let text = "[sim tokens=200 rate=60 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, quick(), text).await;
+        let mut stage = Stage::new(at, quick(), text).await;
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "stall").await;
         let mut second = stage.follower(1, message, 0);
@@ -61,10 +62,10 @@ pub(crate) fn owner_stalls(seed: u64) -> Judged {
 }
 
 /// An owner killed while an append is on its way: what its followers saw must be in the log.
-pub(crate) fn owner_dies_unacknowledged(seed: u64) -> Judged {
+pub(crate) fn owner_dies_unacknowledged(at: Setting) -> Judged {
     play(async {
         let text = "[sim tokens=150 rate=60 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, quick(), text).await;
+        let mut stage = Stage::new(at, quick(), text).await;
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "die").await;
         until_chunks(&mut first, message, 20).await;
@@ -80,10 +81,10 @@ pub(crate) fn owner_dies_unacknowledged(seed: u64) -> Judged {
 }
 
 /// A seal that the store refuses once: it must be written all the same.
-pub(crate) fn seal_refused(seed: u64) -> Judged {
+pub(crate) fn seal_refused(at: Setting) -> Judged {
     play(async {
         let text = "[sim tokens=30 rate=60 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, quick(), text).await;
+        let mut stage = Stage::new(at, quick(), text).await;
         stage.controls[0].refuse_next(Op::Seal, 1);
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "seal").await;
@@ -93,10 +94,10 @@ pub(crate) fn seal_refused(seed: u64) -> Judged {
 }
 
 /// One request sent to two nodes: the second must find the first one's answer, not start it over.
-pub(crate) fn request_twice(seed: u64) -> Judged {
+pub(crate) fn request_twice(at: Setting) -> Judged {
     play(async {
         let text = "[sim tokens=150 rate=60 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, quick(), text).await;
+        let mut stage = Stage::new(at, quick(), text).await;
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "twice").await;
         until_chunks(&mut first, message, 30).await;
@@ -108,12 +109,12 @@ pub(crate) fn request_twice(seed: u64) -> Judged {
 }
 
 /// A device that resumes at a node which still believes that it owns the answer.
-pub(crate) fn resume_at_a_zombie(seed: u64) -> Judged {
+pub(crate) fn resume_at_a_zombie(at: Setting) -> Judged {
     play(async {
         let mut settings = quick();
         settings.ownership.takeover = TakeoverPolicy::Restart;
         let text = "[sim tokens=200 rate=60 seed=5 vary=epoch]";
-        let mut stage = Stage::new(seed, settings, text).await;
+        let mut stage = Stage::new(at, settings, text).await;
         let mut first = stage.device(0);
         let message = stage.ask(&mut first, "zombie").await;
         let mut second = stage.follower(1, message, 0);

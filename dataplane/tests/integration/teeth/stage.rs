@@ -7,7 +7,7 @@ use client::session::{Event, Observer, Options, Session};
 use client::token::TokenSource;
 use client::transcript::{Transcript, Verdict, agree};
 use dataplane::node::Engines;
-use dataplane::playground::{Fleet, FleetOptions, WrapEngines};
+use dataplane::playground::{Fleet, FleetOptions, Kind, WrapEngines};
 use protocol::sim::Directive;
 use protocol::{ClientFrame, Epoch, MessageId, Reconnect, Settings};
 use rand::SeedableRng;
@@ -19,6 +19,20 @@ use tokio::time::Instant;
 
 pub(crate) type Judged = Verdict;
 pub(crate) type Device = Session<Recorder>;
+
+/// Over what a scenario plays, and the seed of everything random in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) stores: Stores,
+    pub(crate) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stores {
+    Memory,
+    /// A redis-server of the scenario's own.
+    Redis,
+}
 
 /// The bug switch is one for the process: scenarios take turns.
 #[cfg(feature = "bugs")]
@@ -45,7 +59,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn new(seed: u64, settings: Settings, text: &str) -> Self {
+    pub(crate) async fn new(at: Setting, settings: Settings, text: &str) -> Self {
+        let Setting { stores, seed } = at;
         client::token::install_crypto();
         let controls: Vec<_> = (0..2).map(|node| ChaosControl::seeded(seed + node)).collect();
         let around = controls.clone();
@@ -55,8 +70,13 @@ impl Stage {
             // Sockets are still welcomed by a node whose log is away.
             ..engines
         });
-        let options =
-            FleetOptions { nodes: 2, settings, wrap: Some(wrap), ..FleetOptions::default() };
+        let options = FleetOptions {
+            kind: Kind::Threads { redis: stores == Stores::Redis },
+            nodes: 2,
+            settings,
+            wrap: Some(wrap),
+            ..FleetOptions::default()
+        };
         let fleet = Fleet::start(options).await.unwrap();
         // Long enough for every node to be trusted with takeovers.
         tokio::time::sleep(Duration::from_millis(800)).await;

@@ -21,6 +21,13 @@ Examples:
   chatctl chaos --answers 50 --faults kill,cut  only crashes and broken cables
   chatctl chaos --answers 20 --faults none      the same load in peace, for comparison
   CHAT_TAKEOVER=restart make dev                and then: chatctl chaos --policy restart
+  STORES=redis make dev                         and then, in another terminal:
+  chatctl chaos --answers 80 --faults cut,dup --lose-owners
+                                                Redis comes back empty while owners are killed
+
+With --lose-owners some answers cannot be saved: their owner and the store are gone in one moment.
+Each of them must end for every device, as NOT_FOUND, as INTERRUPTED or after a RESET, and the report
+counts how many ended how; all others must be whole. It needs a playground over Redis.
 
 The same seed makes the same plan. Exit code 1 names what was lost, doubled, reordered or never
 ended; answers are judged chunk by chunk against the text that the provider must have written.";
@@ -48,6 +55,10 @@ pub(crate) struct ChaosArgs {
     /// store-pause,store-pubsub,store-restart; or none.
     #[arg(long, default_value = "kill,pause,drain,cut,stall,dup,cancel", value_parser = faults)]
     faults: Faults,
+    /// Also restart Redis empty while some nodes, but not all, are killed in the same moment. What is
+    /// lost so must be told to every device; nothing else may be lost.
+    #[arg(long)]
+    lose_owners: bool,
     /// The playground's CHAT_TAKEOVER, which says what is allowed: RESET with restart, INTERRUPTED
     /// with fail, neither with continue.
     #[arg(long, default_value = "continue")]
@@ -91,7 +102,12 @@ pub(crate) async fn run(global: &Global, args: ChaosArgs) -> anyhow::Result<Outc
         devices: usize::from(args.devices),
         seed: args.seed,
         concurrency: usize::from(args.concurrency),
-        faults: args.faults.0.into_iter().collect(),
+        faults: args
+            .faults
+            .0
+            .into_iter()
+            .chain(args.lose_owners.then_some(Fault::StoreLoss))
+            .collect(),
         policy: match args.policy {
             Policy::Continue => TakeoverPolicy::Continue,
             Policy::Restart => TakeoverPolicy::Restart,
@@ -140,6 +156,10 @@ fn print(global: &Global, report: &ChaosReport) -> anyhow::Result<()> {
     rows.extend(report.rows().into_iter().map(|(name, value)| vec![name, value]));
     let mut text = table(paint, &rows);
     let verdict = match report.green {
+        true if report.lost_with_owner.is_some() => paint.green(
+            "green: what was lost with its owner was told, nothing else was lost, doubled, reordered \
+             or left open",
+        ),
         true => paint.green("green: nothing was lost, doubled, reordered or left open"),
         false => paint.red(&format!("red: {}", report.red.join(", "))),
     };

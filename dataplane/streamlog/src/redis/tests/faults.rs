@@ -11,7 +11,7 @@ use crate::log::{Cut, StreamLog};
 use crate::redis::server::RedisServer;
 use crate::{Lease, Tiered};
 use protocol::server_frame::ResetReason;
-use protocol::{Epoch, Index};
+use protocol::{Epoch, Index, MessageId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -86,6 +86,25 @@ async fn a_store_that_comes_back_empty_gets_everything_back_from_the_owner() {
     assert!(persist(|| b.orphans(9)).await.unwrap().is_empty(), "its owner has its lease again");
     a.release(a.owner()).await.unwrap();
     assert_eq!(b.orphans(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_as_new_as_the_store_waits_for_what_is_being_written_back() {
+    let mut server = RedisServer::start().unwrap();
+    let stage = Stage::on(&server);
+    let a = stage.node("a").await;
+    let mut writer = Writer::open(&handles(&a)).await;
+    writer.append(3).await.unwrap();
+    let whole = writer.restore(&handles(&a)).await;
+    restart_empty(&mut server).await;
+    // Like any node that starts at this moment, it never knew another run.
+    let new = stage.idle("new");
+    let read = async |stream| new.read(stream, Index::ZERO, 1).await.map(drop);
+    assert!(matches!(read(writer.stream).await, Err(LogError::Unavailable { .. })));
+    let younger = MessageId(stage.ids.uuid());
+    assert_eq!(read(younger).await, Err(LogError::NotFound));
+    persist(|| a.restore(&whole, a.owner())).await.unwrap();
+    assert_eq!(read(writer.stream).await, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
