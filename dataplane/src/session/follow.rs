@@ -201,15 +201,15 @@ impl Follow {
     }
 
     fn attached(&mut self, found: &Attached, out: &mut Vec<Output>) {
-        let Attached { opening, head: Head { tail, epoch, .. }, from, before } = found;
-        let (tail, epoch, from, digest) = (*tail, *epoch, *from, *before);
+        let Attached { opening, head: Head { tail, epoch, .. }, from, before, source } = found;
+        let (tail, epoch, from, digest, source) = (*tail, *epoch, *from, *before, *source);
         self.conversation = Some(opening.conversation);
         if self.origin == Origin::Request {
             return;
         }
         let live = self.live;
         let status = if live { RecoveryStatus::Recovered } else { RecoveryStatus::Completed };
-        let (message_id, source) = (self.message, Source::Memory);
+        let message_id = self.message;
         let frame = Recovery { message_id, status, from, tail, epoch, live, digest, source };
         self.tell(ServerFrame::Recovery(frame), out);
     }

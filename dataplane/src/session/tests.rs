@@ -3,7 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use protocol::server_frame::{RecoveryStatus, ResetReason, TakeoverMode};
+use protocol::server_frame::{RecoveryStatus, ResetReason, Source, TakeoverMode};
 use protocol::{
     Chunk, ChunkType, ConversationId, Dialect, Digest, Epoch, Index, OnDisconnect, Seal,
     SealStatus, SessionId, Usage, UserId,
@@ -213,7 +213,8 @@ fn attached(n: u128, from: u64, sealed: Option<SealStatus>) -> Event {
     let head = Head { tail: Index(9), seal: sealed.map(seal), ..Head::opened(Epoch(2)) };
     let before = Digest::EMPTY.with(&Chunk::new(ChunkType::Text, "Hello"));
     let from = Index(from);
-    Event::Attached(Box::new(Attached { opening: opening(n), head, from, before }))
+    let (opening, source) = (opening(n), Source::Cache);
+    Event::Attached(Box::new(Attached { opening, head, from, before, source }))
 }
 
 fn batch(first: u64) -> Event {

@@ -60,6 +60,7 @@ mod tests {
     use crate::directory::Keep;
     use crate::log::Cut;
     use proptest::prelude::*;
+    use protocol::server_frame::Source;
 
     const EPOCH: Epoch = Epoch(3);
 
@@ -71,7 +72,8 @@ mod tests {
         head.digest = Digest::EMPTY.with_all(&text);
         head.cuts = cuts.into();
         let before = text.get(..from as usize).map(|text| Digest::EMPTY.with_all(text));
-        Page { opening: opening(), head, from: Index(from), before, batches: Vec::new() }
+        let (from, batches) = (Index(from), Vec::new());
+        Page { opening: opening(), head, from, before, batches, source: Source::Memory }
     }
 
     #[test]

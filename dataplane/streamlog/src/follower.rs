@@ -11,7 +11,7 @@ use crate::cursor::Cursor;
 use crate::error::LogError;
 use crate::log::{BEYOND, Head, Nearby, Opening, Page, StreamLog, TailWatch};
 use futures_util::future::BoxFuture;
-use protocol::server_frame::{ResetReason, TakeoverMode};
+use protocol::server_frame::{ResetReason, Source, TakeoverMode};
 use protocol::{Digest, Epoch, Index, MessageId, Seal, UserId};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -73,6 +73,8 @@ pub struct Attached {
     pub from: Index,
     /// Digest of the log before `from`.
     pub before: Digest,
+    /// Where what is known of it was read.
+    pub source: Source,
 }
 
 /// Why there is nothing to follow. Ends the follower.
@@ -380,6 +382,7 @@ impl Follower {
             head: page.head.clone(),
             from: self.cursor.next,
             before,
+            source: page.source,
         })));
     }
 

@@ -6,7 +6,7 @@ use crate::bell::Listener;
 use crate::error::LogError;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use protocol::server_frame::{ResetReason, TakeoverMode};
+use protocol::server_frame::{ResetReason, Source, TakeoverMode};
 use protocol::{
     ChatOptions, ConversationId, Digest, Epoch, Incarnation, Index, MessageId, NodeName,
     OnDisconnect, RequestId, Seal, UserId,
@@ -150,6 +150,8 @@ pub struct Page {
     pub before: Option<Digest>,
     /// Whole batches that overlap `from..`, contiguous; the first may begin before `from`.
     pub batches: Vec<Arc<Batch>>,
+    /// Where it was read.
+    pub source: Source,
 }
 
 /// The watch was closed by its engine: attach again.

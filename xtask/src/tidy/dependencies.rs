@@ -23,7 +23,8 @@ const ARROWS: [Arrows; 5] = [
 ];
 
 /// Everything the protocol may use from outside: it stays free of I/O and cheap to depend on.
-const PROTOCOL_USES: [&str; 6] = ["crc32fast", "jiff", "serde", "serde_json", "thiserror", "uuid"];
+const PROTOCOL_USES: [&str; 7] =
+    ["crc32fast", "jiff", "serde", "serde_json", "smol_str", "thiserror", "uuid"];
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -123,9 +123,8 @@ impl ChunksData {
 }
 
 fn put_envelope(out: &mut Vec<u8>, head: &[u8], at: &str) {
-    out.extend_from_slice(head);
-    out.extend_from_slice(at.as_bytes());
-    out.extend_from_slice(b"\",\"data\":");
+    let parts = [head, at.as_bytes(), b"\",\"data\":"];
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 fn put_chunk_fields(out: &mut Vec<u8>, chunk: &Chunk) {

@@ -6,7 +6,7 @@ use crate::bugs::{self, Bug};
 use crate::directory::{Claim, Keep, Restore};
 use crate::error::LogError;
 use crate::log::{Appended, Cut, Head, Opening, Owner, Page, TailWatch, TakenOver};
-use protocol::server_frame::ResetReason;
+use protocol::server_frame::{ResetReason, Source};
 use protocol::{ChunkType, Digest, Epoch, Index, Seal};
 use std::sync::Arc;
 use std::time::Duration;
@@ -238,6 +238,7 @@ impl Stored {
             from,
             before: self.digest_before(from),
             batches,
+            source: Source::Memory,
         }
     }
 

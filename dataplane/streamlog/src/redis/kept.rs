@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::bell::{Bell, Listener};
 use crate::clock::Clock;
 use crate::log::{Opening, Page};
+use protocol::server_frame::Source;
 use protocol::{Index, MessageId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -274,7 +275,7 @@ impl Kept {
         let known = entry.cold.as_ref().filter(|known| known.cold == hot.cold())?;
         let (before, batches) = entry.told.page(&hot, from, limit)?;
         let (opening, head) = (known.opening.clone(), known.state(hot).head(true));
-        Some(Page { opening, head, from, before: Some(before), batches })
+        Some(Page { opening, head, from, before: Some(before), batches, source: Source::Memory })
     }
 
     /// The head that this node's own last write left.

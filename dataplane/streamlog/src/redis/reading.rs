@@ -12,6 +12,7 @@ use super::scripts::{Name, Scripts};
 use super::stats::{Counters, add};
 use crate::error::LogError;
 use crate::log::{BEYOND, Opening, Page};
+use protocol::server_frame::Source;
 use protocol::{Digest, Incarnation, Index, MessageId};
 use redis::Value;
 use std::sync::Arc;
@@ -353,6 +354,7 @@ fn found(ask: &Ask, raw: Raw, batches: Vec<Arc<crate::Batch>>, place: Option<Pla
         from: ask.from,
         before,
         batches,
+        source: Source::Cache,
     };
     Found { state, page, text_is_there: there, place }
 }

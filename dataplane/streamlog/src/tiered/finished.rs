@@ -7,6 +7,7 @@ use crate::batch::{self, Batch};
 use crate::clock::Clock;
 use crate::log::{Head, Opening, Page};
 use crate::memory::KEEP_TEXT;
+use protocol::server_frame::Source;
 use protocol::{Digest, Index, MessageId};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -84,7 +85,8 @@ pub(super) fn page(
         room
     });
     let batches = fits.map(|(_, batch)| batch.clone()).collect();
-    Page { opening: opening.clone(), head: head.clone(), from, before, batches }
+    let (opening, head, source) = (opening.clone(), head.clone(), Source::Memory);
+    Page { opening, head, from, before, batches, source }
 }
 
 /// See the module.

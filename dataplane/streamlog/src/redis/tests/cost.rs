@@ -10,6 +10,7 @@ use protocol::Index;
 
 const STREAMS: usize = 100;
 const ROUNDS: usize = 40;
+const LAPS: usize = 4;
 /// A script costs several bare commands; a mistake in it costs ten times as much.
 const AT_MOST: f64 = 12.0;
 
@@ -51,30 +52,33 @@ async fn an_append_costs_a_few_bare_commands() {
     let (a, b) = (stage.node("a").await, stage.node("b").await);
     let own = handles(&a);
     let mut writers = join_all((0..STREAMS).map(|_| Writer::open(&own))).await;
-    let calls = (STREAMS * ROUNDS) as f64;
-    let mut spent = Vec::new();
-    let mut last = used(&server);
-    let mut lap = |server: &RedisServer| {
-        let now = used(server);
-        spent.push((now - last) / calls);
-        last = now;
-    };
-    bare(&a, 60).await;
-    lap(&server);
-    appended(&a, &mut writers).await;
-    lap(&server);
+    // In turn, and the cheapest lap of each: whatever else runs on the machine only adds to a lap.
+    let [mut plain, mut append, mut followed] = [f64::MAX; 3];
+    for _ in 0..LAPS {
+        plain = plain.min(lap(&server, bare(&a, 60)).await);
+        append = append.min(lap(&server, appended(&a, &mut writers)).await);
+    }
     let mut watches = Vec::new();
     for writer in &writers {
         watches.push(b.attach(writer.stream, Index(0), 1).await.unwrap());
     }
-    lap(&server);
-    appended(&a, &mut writers).await;
-    until(|| b.stats().hints == (STREAMS * ROUNDS) as u64).await;
-    lap(&server);
-    let [bare, append, _, followed] = spent[..] else { panic!("{spent:?}") };
-    println!("µs of Redis: APPEND {bare:.1}, append {append:.1}, with a follower {followed:.1}");
-    assert!(append < bare * AT_MOST, "{append:.1} µs an append, {bare:.1} µs an APPEND");
-    assert!(followed < bare * AT_MOST * 2.0, "{followed:.1} µs with a follower");
+    for turn in 1..=LAPS {
+        let hinted = async {
+            appended(&a, &mut writers).await;
+            until(|| b.stats().hints == (turn * STREAMS * ROUNDS) as u64).await;
+        };
+        followed = followed.min(lap(&server, hinted).await);
+    }
+    println!("µs of Redis: APPEND {plain:.1}, append {append:.1}, with a follower {followed:.1}");
+    assert!(append < plain * AT_MOST, "{append:.1} µs an append, {plain:.1} µs an APPEND");
+    assert!(followed < plain * AT_MOST * 2.0, "{followed:.1} µs with a follower");
+}
+
+/// Microseconds of the server that one of the lap's calls took.
+async fn lap(server: &RedisServer, calls: impl Future<Output = ()>) -> f64 {
+    let before = used(server);
+    calls.await;
+    (used(server) - before) / (STREAMS * ROUNDS) as f64
 }
 
 #[tokio::test]
