@@ -46,7 +46,17 @@ pub(crate) struct Playground {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Node {
+    #[serde(default)]
+    pub(crate) name: String,
     pub(crate) ws_url: String,
+    #[serde(default)]
+    pub(crate) phase: String,
+}
+
+/// `GET /dev/redis`.
+#[derive(Deserialize)]
+struct RedisPlace {
+    url: String,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +128,23 @@ impl Playground {
         get(self.address, "/dev/nodes")
     }
 
+    /// `host:port` of the playground's Redis.
+    pub(crate) fn redis(&self) -> Result<SocketAddr> {
+        let place: RedisPlace = get(self.address, "/dev/redis")?;
+        let address = place.url.strip_prefix("redis://").and_then(|host| host.parse().ok());
+        address.with_context(|| format!("GET /dev/redis: not an address: {}", place.url))
+    }
+
+    /// SIGKILL for a node that is a process; it is dead when this returns.
+    pub(crate) fn kill(&self, node: &str) -> Result<()> {
+        ask(self.address, "POST", &format!("/dev/nodes/{node}/kill"), "202").map(drop)?;
+        let nodes = self.nodes()?;
+        if !nodes.iter().any(|other| other.name == node && other.phase == "dead") {
+            bail!("{node} was killed and is not dead");
+        }
+        Ok(())
+    }
+
     /// A JWT for `user`.
     pub(crate) fn token(&self, user: &str) -> Result<String> {
         let token: Token = get(self.address, &format!("/dev/token?user={user}"))?;
@@ -138,21 +165,28 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// One GET. HTTP/1.0: the body ends with the connection and is never chunked.
 fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("GET {path}"))?;
+    let body = ask(address, "GET", path, "200")?;
+    serde_json::from_str(&body).with_context(|| format!("GET {path}: unexpected body"))
+}
+
+/// One request without a body. HTTP/1.0: the answer ends with the connection and is never chunked.
+fn ask(address: SocketAddr, method: &str, path: &str, expected: &str) -> Result<String> {
+    let what = || format!("{method} {path}");
+    let mut stream = TcpStream::connect(address).with_context(what)?;
     stream.set_read_timeout(Some(ANSWER))?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(|| format!("GET {path}"))?;
-    let text = String::from_utf8(answer).with_context(|| format!("GET {path}"))?;
+    stream.read_to_end(&mut answer).with_context(what)?;
+    let text = String::from_utf8(answer).with_context(what)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        bail!("GET {path}: {status}");
+    if status.split(' ').nth(1) != Some(expected) {
+        bail!("{}: {status}", what());
     }
-    serde_json::from_str(body).with_context(|| format!("GET {path}: unexpected body"))
+    Ok(body.to_owned())
 }
 
 #[cfg(test)]
