@@ -355,6 +355,28 @@ impl Crowd {
         Ok(())
     }
 
+    /// As [`Self::wait`] for one follower; nobody else is looked at.
+    pub(super) fn wait_for(
+        &mut self,
+        number: usize,
+        what: &str,
+        within: Duration,
+        stop: &Stop,
+        there: impl Fn(&Follower) -> bool,
+    ) -> Result<()> {
+        let follower = self.followers.get_mut(number).context("no such follower")?;
+        let deadline = now() + within;
+        while !there(follower) {
+            stop.check()?;
+            if now() > deadline {
+                bail!("socket {number}: not {what} in {within:?}");
+            }
+            follower.socket.wait(LOOK)?;
+            read(follower, number, &mut self.scratch, &mut self.tally)?;
+        }
+        Ok(())
+    }
+
     /// Drains for a time.
     pub(super) fn drain_for(&mut self, time: Duration, stop: &Stop) -> Result<()> {
         let end = now() + time;

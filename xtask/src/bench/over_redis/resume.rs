@@ -54,14 +54,20 @@ pub(super) struct Round {
     pub(super) takeover: f64,
 }
 
-/// Live answers that stand still, all chunks in the log, and who asked for them.
+/// Live answers that stand still, all chunks in the log.
 pub(super) struct Answers {
-    messages: std::vec::IntoIter<String>,
-    asker: Crowd,
+    messages: std::vec::IntoIter<Answer>,
+}
+
+/// One of them: its id, and whose it is (a number of a user).
+#[derive(Clone)]
+struct Answer {
+    message: String,
+    user: usize,
 }
 
 impl Answers {
-    fn take(&mut self, count: usize) -> Result<Vec<String>> {
+    fn take(&mut self, count: usize) -> Result<Vec<Answer>> {
         let taken: Vec<_> = self.messages.by_ref().take(count).collect();
         if taken.len() < count {
             bail!("too few answers were asked for");
@@ -70,24 +76,41 @@ impl Answers {
     }
 }
 
-/// Asks the first node for all answers of a round.
-pub(super) fn ask(cluster: &Cluster, stop: &Stop) -> Result<Answers> {
-    let count = WARM_UP + 2 * SAMPLES + AT_ONCE * BURSTS;
-    let mut asker = cluster.connect(0, USER, 1, stop)?;
-    let mut messages = Vec::with_capacity(count);
-    for seed in 0..count {
-        let (last, tokens) = (CHUNKS - 1, CHUNKS + 1);
-        asker.followers[0]
-            .ask(&format!("[sim tokens={tokens} rate=0 stall={last} seed={seed}]"))?;
-        asker.wait("written", SOON, stop, |asker| asker.received() == CHUNKS)?;
-        asker.followers[0].unfollow()?;
-        messages.push(asker.followers[0].message().unwrap_or_default().to_owned());
+/// Answers of a round.
+const ANSWERS: usize = WARM_UP + 2 * SAMPLES + AT_ONCE * BURSTS;
+/// Live answers of one user, as many as a production node allows.
+const OF_ONE_USER: usize = 20;
+/// More than are resumed at the same moment: each has one socket a node.
+const USERS: usize = ANSWERS.div_ceil(OF_ONE_USER);
+
+/// A socket of each user, in their order.
+fn sockets(cluster: &Cluster, node: usize, stop: &Stop) -> Result<Crowd> {
+    let mut followers = Vec::with_capacity(USERS);
+    for user in 0..USERS {
+        followers.extend(cluster.connect(node, &format!("bench-{user}"), 1, stop)?.followers);
     }
-    Ok(Answers { messages: messages.into_iter(), asker })
+    Ok(Crowd::new(followers))
 }
 
-/// Whose answers they are.
-const USER: &str = "bench";
+/// Asks the first node for all answers of a round.
+pub(super) fn ask(cluster: &Cluster, stop: &Stop) -> Result<Answers> {
+    let mut askers = sockets(cluster, 0, stop)?;
+    let mut messages = Vec::with_capacity(ANSWERS);
+    let (last, tokens) = (CHUNKS - 1, CHUNKS + 1);
+    for first in (0..ANSWERS).step_by(USERS) {
+        for (user, asker) in askers.followers.iter_mut().enumerate() {
+            let seed = first + user;
+            asker.ask(&format!("[sim tokens={tokens} rate=0 stall={last} seed={seed}]"))?;
+        }
+        askers.wait("written", SOON, stop, |asker| asker.received() == CHUNKS)?;
+        for (user, asker) in askers.followers.iter_mut().enumerate() {
+            asker.unfollow()?;
+            let message = asker.message().unwrap_or_default().to_owned();
+            messages.push(Answer { message, user });
+        }
+    }
+    Ok(Answers { messages: messages.into_iter() })
+}
 
 /// Everything of a round that needs the owner alive.
 pub(super) fn while_it_lives(
@@ -97,16 +120,15 @@ pub(super) fn while_it_lives(
     stop: &Stop,
 ) -> Result<Round> {
     let mut round = Round::default();
-    let (mut second, mut third) =
-        (cluster.connect(1, USER, 1, stop)?, cluster.connect(2, USER, 1, stop)?);
+    let (mut second, mut third) = (sockets(cluster, 1, stop)?, sockets(cluster, 2, stop)?);
     let warm = answers.take(WARM_UP)?;
-    for reader in [&mut second, &mut third] {
-        interleaved(cluster, reader, &warm, &mut Times::default(), stop)?;
+    for readers in [&mut second, &mut third] {
+        interleaved(cluster, readers, &warm, &mut Times::default(), stop)?;
     }
     let lone = answers.take(SAMPLES)?;
     interleaved(cluster, &mut second, &lone, &mut round.alive, stop)?;
     let bursts = answers.take(AT_ONCE * BURSTS)?;
-    let all: Vec<String> = lone.iter().chain(&bursts).cloned().collect();
+    let all: Vec<Answer> = lone.iter().chain(&bursts).cloned().collect();
     if pings_first {
         round.ping_cpu = ping_cpu(cluster, all.len() * PINGS)?;
         round.resume_cpu = resume_cpu(cluster, &mut third, &all, stop)?;
@@ -114,9 +136,8 @@ pub(super) fn while_it_lives(
         round.resume_cpu = resume_cpu(cluster, &mut third, &all, stop)?;
         round.ping_cpu = ping_cpu(cluster, all.len() * PINGS)?;
     }
-    let mut crowd = cluster.connect(1, USER, AT_ONCE, stop)?;
     for burst in bursts.chunks(AT_ONCE) {
-        round.at_once.extend(together(&mut crowd, burst, stop)?);
+        round.at_once.extend(together(&mut second, burst, stop)?);
         stop.sleep(5 * GAP)?;
     }
     Ok(round)
@@ -129,12 +150,12 @@ pub(super) fn while_nobody_owns(
     round: &mut Round,
     stop: &Stop,
 ) -> Result<()> {
-    let mut reader = cluster.connect(1, USER, 1, stop)?;
-    let mut survivor = survivor(cluster, answers, stop)?;
-    let messages = answers.take(SAMPLES)?;
+    let mut readers = sockets(cluster, 1, stop)?;
+    let mut survivor = survivor(cluster, stop)?;
+    let left = answers.take(SAMPLES)?;
     let killed = now();
     cluster.playground.kill(OWNER)?;
-    interleaved(cluster, &mut reader, &messages, &mut round.dead, stop)?;
+    interleaved(cluster, &mut readers, &left, &mut round.dead, stop)?;
     let goes_on = |follower: &Follower| follower.taken_over_at().is_some() && follower.complete();
     survivor.until("told on after the kill", GOES_ON, stop, goes_on)?;
     let taken = survivor.followers[0].taken_over_at().context("no TAKEOVER")?;
@@ -143,12 +164,12 @@ pub(super) fn while_nobody_owns(
 }
 
 /// A follower on another node of an answer that is in the middle.
-fn survivor(cluster: &Cluster, answers: &mut Answers, stop: &Stop) -> Result<Crowd> {
-    let asker = &mut answers.asker;
+fn survivor(cluster: &Cluster, stop: &Stop) -> Result<Crowd> {
+    let mut asker = cluster.connect(0, "survivor", 1, stop)?;
     asker.followers[0].ask(SURVIVOR)?;
     asker.wait("accepted", SOON, stop, Follower::following)?;
     let message = asker.followers[0].message().unwrap_or_default().to_owned();
-    let mut survivor = cluster.connect(2, USER, 1, stop)?;
+    let mut survivor = cluster.connect(2, "survivor", 1, stop)?;
     survivor.followers[0].survives();
     survivor.followers[0].follow(&message)?;
     survivor.wait("in the middle", SOON, stop, |follower| follower.received() >= 20)?;
@@ -159,22 +180,22 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// A HEARTBEAT, a PING and a RECONNECT for each message, in turns.
+/// A HEARTBEAT, a PING and a RECONNECT for each answer, in turns.
 fn interleaved(
     cluster: &mut Cluster,
-    reader: &mut Crowd,
-    messages: &[String],
+    readers: &mut Crowd,
+    answers: &[Answer],
     times: &mut Times,
     stop: &Stop,
 ) -> Result<()> {
-    for (at, message) in messages.iter().enumerate() {
+    for (at, answer) in answers.iter().enumerate() {
         for step in 0..3 {
             std::thread::sleep(GAP);
             match (at + step) % 3 {
-                0 => times.heartbeat.push(heartbeat(reader, stop)?),
+                0 => times.heartbeat.push(heartbeat(readers, answer.user, stop)?),
                 1 => times.ping.push(micros(cluster.store.ping()?)),
                 _ => {
-                    let (first, last) = resumed(reader, message, stop)?;
+                    let (first, last) = resumed(readers, answer, stop)?;
                     times.first.push(first);
                     times.last.push(last);
                 }
@@ -184,31 +205,31 @@ fn interleaved(
     Ok(())
 }
 
-fn heartbeat(reader: &mut Crowd, stop: &Stop) -> Result<f64> {
-    let acks = reader.followers[0].acks();
+fn heartbeat(readers: &mut Crowd, user: usize, stop: &Stop) -> Result<f64> {
+    let acks = readers.followers[user].acks();
     let begin = now();
-    reader.followers[0].heartbeat()?;
-    reader.wait("acknowledged", SOON, stop, |reader| reader.acks() > acks)?;
+    readers.followers[user].heartbeat()?;
+    readers.wait_for(user, "acknowledged", SOON, stop, |reader| reader.acks() > acks)?;
     Ok(micros(begin.elapsed()))
 }
 
 /// Microseconds from sending RECONNECT to the first and to the last missing chunk.
-fn resumed(reader: &mut Crowd, message: &str, stop: &Stop) -> Result<(f64, f64)> {
+fn resumed(readers: &mut Crowd, answer: &Answer, stop: &Stop) -> Result<(f64, f64)> {
     let begin = now();
-    reader.followers[0].follow(message)?;
+    readers.followers[answer.user].follow(&answer.message)?;
     let there = |reader: &Follower| reader.caught_up_at().is_some();
-    reader.wait("caught up", SOON, stop, there)?;
-    let follower = &mut reader.followers[0];
-    exactly(follower)?;
-    let (first, last) = (follower.first_at(), follower.caught_up_at());
+    readers.wait_for(answer.user, "caught up", SOON, stop, there)?;
+    let reader = &mut readers.followers[answer.user];
+    exactly(reader)?;
+    let (first, last) = (reader.first_at(), reader.caught_up_at());
     let (Some(first), Some(last)) = (first, last) else { bail!("caught up without a chunk") };
-    follower.unfollow()?;
+    reader.unfollow()?;
     Ok((micros(first.duration_since(begin)), micros(last.duration_since(begin))))
 }
 
 /// All chunks, and of the first owner: a successor would have raised the epoch.
-fn exactly(follower: &Follower) -> Result<()> {
-    let (tail, received, epoch) = (follower.tail(), follower.received(), follower.epoch());
+fn exactly(reader: &Follower) -> Result<()> {
+    let (tail, received, epoch) = (reader.tail(), reader.received(), reader.epoch());
     if (tail, received) != (CHUNKS, CHUNKS) {
         bail!("{received} chunks came of {tail}, {CHUNKS} were due");
     }
@@ -218,19 +239,22 @@ fn exactly(follower: &Follower) -> Result<()> {
     Ok(())
 }
 
-/// Resumes all at the same moment, one a socket; microseconds to each one's last byte.
-fn together(crowd: &mut Crowd, messages: &[String], stop: &Stop) -> Result<Vec<f64>> {
+/// Resumes all at the same moment, each of another user; microseconds to each one's last byte.
+fn together(readers: &mut Crowd, answers: &[Answer], stop: &Stop) -> Result<Vec<f64>> {
     let begin = now();
-    for (follower, message) in crowd.followers.iter_mut().zip(messages) {
-        follower.follow(message)?;
+    for Answer { message, user } in answers {
+        readers.followers[*user].follow(message)?;
     }
-    crowd.wait("caught up", SOON, stop, |follower| follower.caught_up_at().is_some())?;
-    let mut times = Vec::with_capacity(messages.len());
-    for follower in &mut crowd.followers {
-        exactly(follower)?;
-        let last = follower.caught_up_at().context("not caught up")?;
+    // Who takes no part has caught up before, or never followed anything.
+    let there = |reader: &Follower| reader.caught_up_at().is_some() || reader.message().is_none();
+    readers.wait("caught up", SOON, stop, there)?;
+    let mut times = Vec::with_capacity(answers.len());
+    for Answer { user, .. } in answers {
+        let reader = &mut readers.followers[*user];
+        exactly(reader)?;
+        let last = reader.caught_up_at().context("not caught up")?;
         times.push(micros(last.duration_since(begin)));
-        follower.unfollow()?;
+        reader.unfollow()?;
     }
     Ok(times)
 }
@@ -238,15 +262,15 @@ fn together(crowd: &mut Crowd, messages: &[String], stop: &Stop) -> Result<Vec<f
 /// Redis CPU of one resume, one at a time, in microseconds.
 fn resume_cpu(
     cluster: &Cluster,
-    reader: &mut Crowd,
-    messages: &[String],
+    readers: &mut Crowd,
+    answers: &[Answer],
     stop: &Stop,
 ) -> Result<f64> {
     let cpu = cluster.store.cpu()?;
-    for message in messages {
-        resumed(reader, message, stop)?;
+    for answer in answers {
+        resumed(readers, answer, stop)?;
     }
-    Ok(micros(cluster.store.cpu()?.since(&cpu)) / messages.len() as f64)
+    Ok(micros(cluster.store.cpu()?.since(&cpu)) / answers.len() as f64)
 }
 
 /// The same of one PING.
