@@ -99,6 +99,15 @@ impl Stores {
             Self::Redis => "bench STORES=redis",
         }
     }
+
+    /// Whether something is measured here that `only` names.
+    fn has(self, only: Option<&str>) -> bool {
+        let Some(only) = only else { return true };
+        match self {
+            Self::Memory => COMPARED.iter().any(|compared| compared.load.name.contains(only)),
+            Self::Redis => over_redis::NAMES.iter().any(|name| name.contains(only)),
+        }
+    }
 }
 
 /// Fails when a measure misses its reach; the table is written anyway.
@@ -112,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let binary = folder.join("dataplane");
     let mut met = true;
     for stores in [Stores::Memory, Stores::Redis] {
-        if args.stores.is_some_and(|only| only != stores) {
+        if args.stores.is_some_and(|only| only != stores) || !stores.has(args.only.as_deref()) {
             continue;
         }
         let report = measure(args, stores, &binary, &stop)?;

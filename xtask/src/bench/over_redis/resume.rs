@@ -18,7 +18,8 @@ pub(super) const AT_ONCE: usize = 20;
 const BURSTS: usize = 10;
 /// Resumes before anything counts.
 const WARM_UP: usize = 20;
-/// Between two samples, so that none meets what the one before left to do.
+/// Before and after each sample, so that none meets what the one before left to do, and so that what
+/// it cost Redis is accounted for.
 const GAP: Duration = Duration::from_millis(1);
 /// PINGs for one resume, where CPU is counted.
 const PINGS: usize = 5;
@@ -36,6 +37,9 @@ pub(super) struct Times {
     pub(super) first: Vec<f64>,
     /// To the last byte.
     pub(super) last: Vec<f64>,
+    /// CPU of Redis for each PING and for each resume.
+    pub(super) ping_cpu: Vec<f64>,
+    pub(super) resume_cpu: Vec<f64>,
 }
 
 /// What one round gave.
@@ -45,9 +49,9 @@ pub(super) struct Round {
     pub(super) alive: Times,
     /// It was killed, and nobody is its successor yet.
     pub(super) dead: Times,
-    /// Redis CPU of one resume and of one PING, in microseconds.
-    pub(super) resume_cpu: f64,
-    pub(super) ping_cpu: f64,
+    /// Mean CPU of Redis for a resume and for a PING, each one right after the other.
+    pub(super) resume_in_a_row: f64,
+    pub(super) ping_in_a_row: f64,
     /// To the last byte, of twenty at once.
     pub(super) at_once: Vec<f64>,
     /// From the kill to another owner's TAKEOVER, in seconds, on a follower elsewhere.
@@ -130,11 +134,11 @@ pub(super) fn while_it_lives(
     let bursts = answers.take(AT_ONCE * BURSTS)?;
     let all: Vec<Answer> = lone.iter().chain(&bursts).cloned().collect();
     if pings_first {
-        round.ping_cpu = ping_cpu(cluster, all.len() * PINGS)?;
-        round.resume_cpu = resume_cpu(cluster, &mut third, &all, stop)?;
+        round.ping_in_a_row = pings_in_a_row(cluster, all.len() * PINGS)?;
+        round.resume_in_a_row = resumes_in_a_row(cluster, &mut third, &all, stop)?;
     } else {
-        round.resume_cpu = resume_cpu(cluster, &mut third, &all, stop)?;
-        round.ping_cpu = ping_cpu(cluster, all.len() * PINGS)?;
+        round.resume_in_a_row = resumes_in_a_row(cluster, &mut third, &all, stop)?;
+        round.ping_in_a_row = pings_in_a_row(cluster, all.len() * PINGS)?;
     }
     for burst in bursts.chunks(AT_ONCE) {
         round.at_once.extend(together(&mut second, burst, stop)?);
@@ -191,15 +195,25 @@ fn interleaved(
     for (at, answer) in answers.iter().enumerate() {
         for step in 0..3 {
             std::thread::sleep(GAP);
-            match (at + step) % 3 {
-                0 => times.heartbeat.push(heartbeat(readers, answer.user, stop)?),
-                1 => times.ping.push(micros(cluster.store.ping()?)),
+            let before = cluster.store.cpu()?;
+            let cpu = match (at + step) % 3 {
+                0 => {
+                    times.heartbeat.push(heartbeat(readers, answer.user, stop)?);
+                    continue;
+                }
+                1 => {
+                    times.ping.push(micros(cluster.store.ping()?));
+                    &mut times.ping_cpu
+                }
                 _ => {
                     let (first, last) = resumed(readers, answer, stop)?;
                     times.first.push(first);
                     times.last.push(last);
+                    &mut times.resume_cpu
                 }
-            }
+            };
+            std::thread::sleep(GAP);
+            cpu.push(micros(cluster.store.cpu()?.since(&before)));
         }
     }
     Ok(())
@@ -260,7 +274,7 @@ fn together(readers: &mut Crowd, answers: &[Answer], stop: &Stop) -> Result<Vec<
 }
 
 /// Redis CPU of one resume, one at a time, in microseconds.
-fn resume_cpu(
+fn resumes_in_a_row(
     cluster: &Cluster,
     readers: &mut Crowd,
     answers: &[Answer],
@@ -274,7 +288,7 @@ fn resume_cpu(
 }
 
 /// The same of one PING.
-fn ping_cpu(cluster: &mut Cluster, pings: usize) -> Result<f64> {
+fn pings_in_a_row(cluster: &mut Cluster, pings: usize) -> Result<f64> {
     let cpu = cluster.store.cpu()?;
     for _ in 0..pings {
         cluster.store.ping()?;
