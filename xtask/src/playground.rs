@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use std::time::Duration;
 const READY: Duration = Duration::from_secs(30);
 /// It takes ports next to the first one, which somebody else may have: then another first one helps.
 const STARTS: usize = 5;
+/// Below what Linux gives to connections (`ip_local_port_range`, from 32768).
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 20_000;
 /// Of one `/dev` request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Lines of the log shown after a failure.
@@ -160,9 +164,19 @@ impl Playground {
     }
 }
 
-/// A port nobody listens on now.
+/// A port nobody listens on now, and none of those that connections are given: after thousands of
+/// clients most of these are not free for a minute, and a playground needs several next to each other.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let mut failed = None;
+    for _ in 0..STARTS {
+        let chance = RandomState::new().build_hasher().finish();
+        let port = FIRST_PORT + (chance % u64::from(PORTS)) as u16;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.map_or_else(|| anyhow::anyhow!("no port was tried"), Into::into))
 }
 
 fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T> {
