@@ -182,7 +182,7 @@ impl OverRedis {
             );
             Ok(Windows { idle, local, remote })
         })?;
-        let kinds: [(_, fn(&Windows) -> &Window, _); 2] = [
+        let kinds: [(&str, Part<Windows, Window>, f64); 2] = [
             ("nobody elsewhere", |windows| &windows.local, CHUNK_REACH),
             ("followed on another node", |windows| &windows.remote, REMOTE_CHUNK_REACH),
         ];
@@ -202,6 +202,10 @@ impl OverRedis {
         Ok(())
     }
 }
+
+/// Chooses what a row is about.
+type Part<T, P> = fn(&T) -> &P;
+type Values<T> = Part<T, Vec<f64>>;
 
 fn brief(round: &Round) -> String {
     let Round { alive, dead, resume_in_a_row, ping_in_a_row, at_once, takeover } = round;
@@ -233,12 +237,12 @@ fn beside(times: &Times) -> f64 {
 }
 
 fn report_resumes(rounds: &[Resumes], report: &mut Report) {
-    let kinds: [(_, fn(&Resumes) -> &Times); 2] = [
+    let kinds: [(&str, Part<Resumes, Times>); 2] = [
         ("the owner lives", |round| &round.ours.alive),
         ("the owner was killed, no successor yet", |round| &round.ours.dead),
     ];
     for (name, times) in kinds {
-        let ends: [(_, fn(&Times) -> &Vec<f64>, _); 2] = [
+        let ends: [(&str, Values<Times>, f64); 2] = [
             ("first missing chunk", |times| &times.first, FIRST_REACH),
             ("last byte", |times| &times.last, LAST_REACH),
         ];
@@ -289,7 +293,7 @@ fn report_resumes(rounds: &[Resumes], report: &mut Report) {
 }
 
 fn report_peer(rounds: &[Resumes], report: &mut Report) {
-    let kinds: [(_, fn(&Resumes) -> &Vec<f64>, fn(&Resumes) -> &Vec<f64>); 2] = [
+    let kinds: [(&str, Values<Resumes>, Values<Resumes>); 2] = [
         ("one at a time", |round| &round.ours.alive.last, |round| &round.peer.0),
         ("20 at once", |round| &round.ours.at_once, |round| &round.peer.1),
     ];
@@ -316,7 +320,7 @@ fn report_peer(rounds: &[Resumes], report: &mut Report) {
 fn report_chunks(
     rounds: &[Windows],
     name: &str,
-    window: fn(&Windows) -> &Window,
+    window: Part<Windows, Window>,
     reach: f64,
     report: &mut Report,
 ) {
