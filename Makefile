@@ -38,8 +38,8 @@ fuzz: ## Run the property tests long (CASES=1000000)
 	@sh xtask/setup.sh
 	PROPTEST_CASES=$(CASES) cargo test --workspace fuzz_
 
-bench: ## Measure against the floor of the kernel, write docs/performance.md (release build)
-	@sh xtask/setup.sh
+bench: ## Measure against the kernel's floor and over Redis, write docs/performance.md (STORES= one)
+	@STORES="$${STORES:-redis}" sh xtask/setup.sh
 	@cargo xtask bench --report docs/performance.md
 
 fmt: ## Format the code

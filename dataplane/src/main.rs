@@ -54,6 +54,7 @@ While it runs (PORT is the page's, 8080 unless set):
   POST http://127.0.0.1:PORT/dev/nodes/NAME/start    a new incarnation on the same ports
   GET  http://127.0.0.1:PORT/dev/upstream/calls      what the simulated provider was asked
   GET  http://127.0.0.1:PORT/dev/token?user=alice    a token for one hour
+  GET  http://127.0.0.1:PORT/dev/redis               where Redis is, with STORES=redis
 
 The simulated provider obeys a directive at the start of what the user says:
   [sim tokens=200 rate=50 seed=7 ttft=300 pause=20:2000 fail=90 stall=90 types=text,code vary=epoch]

@@ -4,6 +4,7 @@
 pub(crate) mod floor;
 mod load;
 mod measures;
+mod over_redis;
 mod proc;
 mod report;
 mod websocket;
@@ -13,6 +14,7 @@ use crate::playground::{Options, Playground};
 use crate::process::{Stop, cargo, foreground};
 use anyhow::{Context as _, Result, bail};
 use measures::{Load, Sample};
+use over_redis::OverRedis;
 use report::{Report, Row};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -75,9 +77,37 @@ pub(crate) struct Args {
     /// Seconds of one window
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=60))]
     window: u8,
-    /// Only the compared loads whose name contains this; nothing else is measured
+    /// Over which stores; unset: memory first, then redis
+    #[arg(long, env = "STORES")]
+    stores: Option<Stores>,
+    /// Only the compared loads, and the measures over Redis, whose name contains this
     #[arg(long, value_name = "TEXT", conflicts_with = "report")]
     only: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stores {
+    Memory,
+    Redis,
+}
+
+impl Stores {
+    /// Name of the part of the document.
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Memory => "bench",
+            Self::Redis => "bench STORES=redis",
+        }
+    }
+
+    /// Whether something is measured here that `only` names.
+    fn has(self, only: Option<&str>) -> bool {
+        let Some(only) = only else { return true };
+        match self {
+            Self::Memory => COMPARED.iter().any(|compared| compared.load.name.contains(only)),
+            Self::Redis => over_redis::NAMES.iter().any(|name| name.contains(only)),
+        }
+    }
 }
 
 /// Fails when a measure misses its reach; the table is written anyway.
@@ -88,15 +118,31 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return in_release(&folder.with_file_name("release"));
     }
     let stop = Stop::install()?;
-    let only = args.only.clone();
-    let bench = Bench { binary: folder.join("dataplane"), rounds: args.rounds.into(), stop, only };
-    let report = bench.measure(Duration::from_secs(args.window.into()))?;
-    println!("\n{}", report.markdown());
-    if let Some(path) = &args.report {
-        write_part(path, "bench", &report.markdown())?;
-        println!("written to {}", path.display());
+    let binary = folder.join("dataplane");
+    let mut met = true;
+    for stores in [Stores::Memory, Stores::Redis] {
+        if args.stores.is_some_and(|only| only != stores) || !stores.has(args.only.as_deref()) {
+            continue;
+        }
+        let report = measure(args, stores, &binary, &stop)?;
+        println!("\n{}", report.markdown());
+        if let Some(path) = &args.report {
+            write_part(path, stores.part(), &report.markdown())?;
+            println!("written to {}", path.display());
+        }
+        met &= report.met();
     }
-    Ok(if report.met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn measure(args: &Args, stores: Stores, binary: &Path, stop: &Stop) -> Result<Report> {
+    let (binary, rounds) = (binary.to_owned(), args.rounds.into());
+    let window = Duration::from_secs(args.window.into());
+    let (stop, only) = (stop.clone(), args.only.clone());
+    match stores {
+        Stores::Memory => Bench { binary, rounds, stop, only }.measure(window),
+        Stores::Redis => OverRedis { binary, rounds, window, stop, only }.measure(),
+    }
 }
 
 /// Builds both programs optimised and goes on as the optimised one, with as many files as allowed.
@@ -129,7 +175,7 @@ impl Bench {
         if files < measures::IDLE_SOCKETS + 200 {
             bail!("{files} open files are too few (ulimit -n): {} needed", measures::IDLE_SOCKETS);
         }
-        let mut report = Report::new(self.rounds, window);
+        let mut report = Report::new("make bench", "floor", self.rounds, Some(window));
         let at_once = self.playground(0)?;
         let coalescing = self.playground(WINDOW_MS)?;
         let bytes = measures::frame_bytes(&at_once, &self.stop)?;
@@ -237,7 +283,7 @@ impl Bench {
             floor: String::new(),
             ratio: report::spread(&rounds, 1),
             reach: format!("≤ {RECONNECT_REACH:.0} µs"),
-            met: mean <= RECONNECT_REACH,
+            met: Some(mean <= RECONNECT_REACH),
         })
     }
 
@@ -256,7 +302,7 @@ impl Bench {
             floor: String::new(),
             ratio: String::new(),
             reach: format!("≤ {:.0} KiB", IDLE_REACH / 1024.0),
-            met: bytes <= IDLE_REACH,
+            met: Some(bytes <= IDLE_REACH),
         })
     }
 }

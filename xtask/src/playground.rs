@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use std::time::Duration;
 const READY: Duration = Duration::from_secs(30);
 /// It takes ports next to the first one, which somebody else may have: then another first one helps.
 const STARTS: usize = 5;
+/// Below what Linux gives to connections (`ip_local_port_range`, from 32768).
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 20_000;
 /// Of one `/dev` request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Lines of the log shown after a failure.
@@ -46,7 +50,17 @@ pub(crate) struct Playground {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Node {
+    #[serde(default)]
+    pub(crate) name: String,
     pub(crate) ws_url: String,
+    #[serde(default)]
+    pub(crate) phase: String,
+}
+
+/// `GET /dev/redis`.
+#[derive(Deserialize)]
+struct RedisPlace {
+    url: String,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +132,23 @@ impl Playground {
         get(self.address, "/dev/nodes")
     }
 
+    /// `host:port` of the playground's Redis.
+    pub(crate) fn redis(&self) -> Result<SocketAddr> {
+        let place: RedisPlace = get(self.address, "/dev/redis")?;
+        let address = place.url.strip_prefix("redis://").and_then(|host| host.parse().ok());
+        address.with_context(|| format!("GET /dev/redis: not an address: {}", place.url))
+    }
+
+    /// SIGKILL for a node that is a process; it is dead when this returns.
+    pub(crate) fn kill(&self, node: &str) -> Result<()> {
+        ask(self.address, "POST", &format!("/dev/nodes/{node}/kill"), "202").map(drop)?;
+        let nodes = self.nodes()?;
+        if !nodes.iter().any(|other| other.name == node && other.phase == "dead") {
+            bail!("{node} was killed and is not dead");
+        }
+        Ok(())
+    }
+
     /// A JWT for `user`.
     pub(crate) fn token(&self, user: &str) -> Result<String> {
         let token: Token = get(self.address, &format!("/dev/token?user={user}"))?;
@@ -133,26 +164,43 @@ impl Playground {
     }
 }
 
-/// A port nobody listens on now.
+/// A port nobody listens on now, and none of those that connections are given: after thousands of
+/// clients most of these are not free for a minute, and a playground needs several next to each other.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let mut failed = None;
+    for _ in 0..STARTS {
+        let chance = RandomState::new().build_hasher().finish();
+        let port = FIRST_PORT + (chance % u64::from(PORTS)) as u16;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.map_or_else(|| anyhow::anyhow!("no port was tried"), Into::into))
 }
 
-/// One GET. HTTP/1.0: the body ends with the connection and is never chunked.
 fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("GET {path}"))?;
+    let body = ask(address, "GET", path, "200")?;
+    serde_json::from_str(&body).with_context(|| format!("GET {path}: unexpected body"))
+}
+
+/// One request without a body. HTTP/1.0: the answer ends with the connection and is never chunked.
+fn ask(address: SocketAddr, method: &str, path: &str, expected: &str) -> Result<String> {
+    let what = || format!("{method} {path}");
+    let mut stream = TcpStream::connect(address).with_context(what)?;
     stream.set_read_timeout(Some(ANSWER))?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(|| format!("GET {path}"))?;
-    let text = String::from_utf8(answer).with_context(|| format!("GET {path}"))?;
+    stream.read_to_end(&mut answer).with_context(what)?;
+    let text = String::from_utf8(answer).with_context(what)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        bail!("GET {path}: {status}");
+    if status.split(' ').nth(1) != Some(expected) {
+        bail!("{}: {status}", what());
     }
-    serde_json::from_str(body).with_context(|| format!("GET {path}: unexpected body"))
+    Ok(body.to_owned())
 }
 
 #[cfg(test)]

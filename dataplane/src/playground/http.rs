@@ -2,7 +2,7 @@
 
 use super::fleet::Common;
 use super::member::{Command, Member};
-use super::redis::Fault;
+use super::redis::{Fault, RedisSwitch};
 use crate::admit::mint;
 use crate::admit::token::MAX_USER_BYTES;
 use crate::api::{Refused, wrong_method};
@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use protocol::ErrorCode;
 use protocol::dev::{DevNode, DevToken, Pause, UpstreamCall};
 use protocol::drain::DrainRequest;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub(super) fn router(members: Arc<[Arc<Member>]>, common: Arc<Common>) -> Router
         .route("/dev/nodes/{name}/{action}", post(control))
         .route("/dev/upstream/calls", get(calls))
         .route("/dev/token", get(token))
+        .route("/dev/redis", get(redis_place))
         .route("/dev/redis/{action}", post(redis))
         .fallback(async || refused(ErrorCode::NotFound, "no such path; see GET /dev/nodes"))
         .method_not_allowed_fallback(async || wrong_method())
@@ -135,15 +136,27 @@ async fn token(
     Ok(Json(DevToken { token: front.common.token(&user) }))
 }
 
+/// Answer of `GET /dev/redis`.
+#[derive(Serialize)]
+struct RedisPlace {
+    url: String,
+}
+
+async fn redis_place(State(front): State<Front>) -> Result<Json<RedisPlace>, Refused> {
+    Ok(Json(RedisPlace { url: redis_of(&front)?.url().to_owned() }))
+}
+
+fn redis_of(front: &Front) -> Result<RedisSwitch, Refused> {
+    let detail = "there is no Redis here: it needs STORES=redis";
+    front.common.world.redis().ok_or_else(|| refused(ErrorCode::NotFound, detail))
+}
+
 async fn redis(
     State(front): State<Front>,
     Path(action): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
-    let Some(redis) = front.common.world.redis() else {
-        let detail = "there is no Redis here: it needs STORES=redis";
-        return Err(refused(ErrorCode::NotFound, detail));
-    };
+    let redis = redis_of(&front)?;
     let fault = match action.as_str() {
         "restart" => Fault::Restart,
         "pause" => Fault::Pause(pause(&body)?),

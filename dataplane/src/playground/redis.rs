@@ -1,6 +1,7 @@
 //! The playground's own Redis, and what `/dev/redis` does to it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use streamlog::redis::server::RedisServer;
 use tokio::sync::{mpsc, oneshot};
@@ -26,23 +27,30 @@ pub(super) enum Fault {
 /// A fault, and what is dropped when it is done.
 type Order = (Fault, oneshot::Sender<()>);
 
-/// Asks for faults.
+/// Asks for faults, and knows where Redis is.
 #[derive(Clone)]
-pub(super) struct RedisSwitch(mpsc::Sender<Order>);
+pub(super) struct RedisSwitch {
+    orders: mpsc::Sender<Order>,
+    url: Arc<str>,
+}
 
 impl RedisSwitch {
+    /// `redis://host:port`, the same over restarts.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The answer resolves when it is done; a pause is done when it has begun.
     pub(super) async fn apply(&self, fault: Fault) -> oneshot::Receiver<()> {
         let (done, answer) = oneshot::channel();
         // Refused only while the fleet stops, and then nothing matters any more.
-        let _ = self.0.send((fault, done)).await;
+        let _ = self.orders.send((fault, done)).await;
         answer
     }
 }
 
 /// A running Redis and the task that holds it. Dropping it ends Redis.
 pub(super) struct RedisTask {
-    url: String,
     switch: RedisSwitch,
     tasks: JoinSet<()>,
 }
@@ -56,13 +64,13 @@ impl RedisTask {
         }
         let server = spawn_blocking(RedisServer::start).await.map_err(io::Error::other)??;
         let (faults, orders) = mpsc::channel(FAULTS);
-        let (url, mut tasks) = (server.url(), JoinSet::new());
+        let (url, mut tasks) = (server.url().into(), JoinSet::new());
         tasks.spawn(hold(server, orders));
-        Ok(Self { url, switch: RedisSwitch(faults), tasks })
+        Ok(Self { switch: RedisSwitch { orders: faults, url }, tasks })
     }
 
     pub(super) fn url(&self) -> &str {
-        &self.url
+        self.switch.url()
     }
 
     pub(super) fn switch(&self) -> RedisSwitch {

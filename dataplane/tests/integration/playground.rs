@@ -148,6 +148,7 @@ async fn dev_refuses_with_problems_that_say_why() {
         (Method::GET, "/dev/token", "", 400, "INVALID_MESSAGE", "user"),
         (Method::GET, "/dev/token?user=", "", 400, "INVALID_MESSAGE", "user"),
         (Method::POST, "/dev/redis/restart", "", 404, "NOT_FOUND", "STORES=redis"),
+        (Method::GET, "/dev/redis", "", 404, "NOT_FOUND", "STORES=redis"),
         (Method::GET, "/elsewhere", "", 404, "NOT_FOUND", ""),
     ];
     for (method, path, body, status, code, detail) in cases {

@@ -210,6 +210,10 @@ async fn an_empty_redis_costs_nothing_while_the_owner_lives() {
 #[tokio::test]
 async fn redis_knows_its_faults_only_and_is_counted() {
     let dev = over_redis(1).await;
+    let place = dev.http.get(format!("{}/dev/redis", dev.fleet.front_url())).send().await.unwrap();
+    let place: serde_json::Value = place.json().await.unwrap();
+    let address = place["url"].as_str().unwrap().strip_prefix("redis://").unwrap().to_owned();
+    tokio::net::TcpStream::connect(address).await.unwrap();
     let (_, admin) = dev.fleet.admin_urls().swap_remove(0);
     let metrics = dev.http.get(format!("{admin}/metrics")).send().await.unwrap();
     assert!(metrics.text().await.unwrap().contains("chatcluster_redis_connects_total"));

@@ -63,6 +63,34 @@ fn whole_process(stat: &str) -> Option<Duration> {
     Some(TICK * (ticks(11)? + ticks(12)?))
 }
 
+/// All processes that a process started, and those that they started.
+pub(super) fn descendants(pid: u32) -> Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("reading /proc")? {
+        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // It may end between the listing and the reading.
+        let Ok(stat) = read_to_string(format!("/proc/{child}/stat")) else { continue };
+        if let Some(parent) = parent(&stat) {
+            parents.push((child, parent));
+        }
+    }
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(&next) = found.get(at) {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == next).map(|(child, _)| child));
+        at += 1;
+    }
+    found.remove(0);
+    Ok(found)
+}
+
+/// Field 4, counted behind the name.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Resident memory of a process in bytes, exact (`VmRSS` lags by some pages a thread).
 pub(super) fn resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
@@ -152,6 +180,20 @@ mod tests {
         let stat = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0 20 0 1 0 100\n";
         assert_eq!(whole_process(stat), Some(TICK * 42));
         assert_eq!(whole_process("42 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_grandchild_is_a_descendant() {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "sleep 600 & echo $!; wait"]).stdout(std::process::Stdio::piped());
+        let mut group = crate::process::Group::spawn("parent", &mut command).unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(group.stdout().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let found = descendants(std::process::id()).unwrap();
+        assert!(found.contains(&group.pid()) && found.contains(&line.trim().parse().unwrap()));
+        assert!(!found.contains(&std::process::id()));
+        assert_eq!(parent("42 (a) b (c) S 7 2 3"), Some(7));
     }
 
     #[test]

@@ -4,8 +4,6 @@ use super::measures::Sample;
 use crate::document::circumstances;
 use std::time::Duration;
 
-const HEAD: [&str; 6] = ["measure", "measured", "floor", "rounds", "reach", ""];
-
 /// One line of the table.
 pub(super) struct Row {
     pub(super) measure: String,
@@ -13,12 +11,17 @@ pub(super) struct Row {
     pub(super) floor: String,
     pub(super) ratio: String,
     pub(super) reach: String,
-    pub(super) met: bool,
+    /// `None`: measured for comparison, without a reach.
+    pub(super) met: Option<bool>,
 }
 
 impl Row {
     fn cells(&self) -> [String; 6] {
-        let met = if self.met { "met" } else { "**missed**" };
+        let met = match self.met {
+            Some(true) => "met",
+            Some(false) => "**missed**",
+            None => "",
+        };
         [&self.measure, &self.measured, &self.floor, &self.ratio, &self.reach, met]
             .map(|cell| cell.to_string())
     }
@@ -27,19 +30,25 @@ impl Row {
 /// All rows, and under which circumstances they came about.
 pub(super) struct Report {
     circumstances: String,
+    /// What the measured is compared with: head of that column.
+    beside: &'static str,
     rows: Vec<Row>,
     notes: Vec<String>,
     samples: Vec<Sample>,
 }
 
 impl Report {
-    pub(super) fn new(rounds: usize, window: Duration) -> Self {
-        let circumstances = format!(
-            "{} · {rounds} rounds, windows of {} s",
-            circumstances("make bench"),
-            window.as_secs()
-        );
-        Self { circumstances, rows: Vec::new(), notes: Vec::new(), samples: Vec::new() }
+    pub(super) fn new(
+        command: &str,
+        beside: &'static str,
+        rounds: usize,
+        window: Option<Duration>,
+    ) -> Self {
+        let mut circumstances = format!("{} · {rounds} rounds", circumstances(command));
+        if let Some(window) = window {
+            circumstances += &format!(", windows of {} s", window.as_secs());
+        }
+        Self { circumstances, beside, rows: Vec::new(), notes: Vec::new(), samples: Vec::new() }
     }
 
     pub(super) fn row(&mut self, row: Row) {
@@ -64,31 +73,35 @@ impl Report {
             floor: format!("{:.2} µs ({})", median(&floor), range(&floor)),
             ratio: spread(&ratios, 2),
             reach: format!("≤ {reach} × floor"),
-            met: ratio <= reach,
+            met: Some(ratio <= reach),
         });
         self.note(format!("{name}: {frames:.2} chunks a frame"));
-        self.samples.extend(pairs.iter().flat_map(|(server, floor)| [server, floor]));
+        self.samples(pairs.iter().flat_map(|(server, floor)| [server, floor]));
+    }
+
+    /// Windows from which a row came.
+    pub(super) fn samples<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>) {
+        self.samples.extend(samples);
     }
 
     /// Whether every measure reached its mark.
     pub(super) fn met(&self) -> bool {
-        self.rows.iter().all(|row| row.met)
+        self.rows.iter().all(|row| row.met != Some(false))
     }
 
     /// The table and what belongs to it.
     pub(super) fn markdown(&self) -> String {
-        let missed = self.rows.iter().filter(|row| !row.met).count();
+        let judged = self.rows.iter().filter(|row| row.met.is_some()).count();
+        let missed = self.rows.iter().filter(|row| row.met == Some(false)).count();
         let verdict = match missed {
             0 => "All measures met.".to_owned(),
-            _ => format!("{missed} of {} measures **missed**.", self.rows.len()),
+            _ => format!("{missed} of {judged} measures **missed**."),
         };
-        let notes: String = self.notes.iter().map(|note| format!("- {note}\n")).collect();
-        format!(
-            "{}\n\n{}\n{verdict}\n\n{notes}- {}\n",
-            self.circumstances,
-            table(&self.rows),
-            self.quiet()
-        )
+        let quiet = Some(self.quiet()).filter(|_| !self.samples.is_empty());
+        let notes: String =
+            self.notes.iter().chain(&quiet).map(|note| format!("- {note}\n")).collect();
+        let table = table(self.beside, &self.rows);
+        format!("{}\n\n{table}\n{verdict}\n\n{notes}", self.circumstances)
     }
 
     /// How quiet the machine was, without which no figure means anything.
@@ -109,8 +122,9 @@ impl Report {
 }
 
 /// A markdown table with aligned columns, so that it also reads well on a terminal.
-fn table(rows: &[Row]) -> String {
-    let mut lines = vec![HEAD.map(str::to_owned)];
+fn table(beside: &str, rows: &[Row]) -> String {
+    let head = ["measure", "measured", beside, "rounds", "reach", ""];
+    let mut lines = vec![head.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
     let width = |column: usize| {
         lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default()
@@ -131,7 +145,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// The middle value, or the mean of the two in the middle.
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -139,6 +153,14 @@ fn median(values: &[f64]) -> f64 {
         odd if odd % 2 == 1 => sorted[odd / 2],
         even => (sorted[even / 2 - 1] + sorted[even / 2]) / 2.0,
     }
+}
+
+/// The smallest value that so great a share of all does not exceed.
+pub(super) fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// The least and the most.
@@ -165,7 +187,7 @@ mod tests {
     fn the_median_of_the_ratios_of_each_round_decides() {
         let pairs: Vec<_> =
             [(9.0, 6.0), (20.0, 20.0), (18.0, 10.0)].map(|(s, f)| (sample(s), sample(f))).into();
-        let mut report = Report::new(3, Duration::from_secs(6));
+        let mut report = Report::new("make bench", "floor", 3, Some(Duration::from_secs(6)));
         report.compared("x", &pairs, 1.5);
         assert!(report.met());
         assert_eq!(report.rows[0].ratio, "1.50 · 1.00 · 1.80");
@@ -185,9 +207,9 @@ mod tests {
             floor: String::new(),
             ratio: String::new(),
             reach: "≤ 1".to_owned(),
-            met: false,
+            met: Some(false),
         };
-        let text = table(&[row("short"), row("a longer one · ×")]);
+        let text = table("floor", &[row("short"), row("a longer one · ×")]);
         let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
     }
@@ -197,5 +219,25 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((percentile(&values, 0.99), percentile(&values, 0.5)), (198.0, 100.0));
+        assert_eq!(percentile(&[7.0], 0.99), 7.0);
+        assert!(percentile(&[], 0.99).is_nan());
+    }
+
+    #[test]
+    fn a_row_without_a_reach_is_neither_met_nor_missed() {
+        let mut report = Report::new("make bench", "beside", 3, None);
+        let (measure, measured) = ("a".to_owned(), "b".to_owned());
+        let [floor, ratio, reach] = [(); 3].map(|()| String::new());
+        report.row(Row { measure, measured, floor, ratio, reach, met: None });
+        assert!(report.met());
+        let text = report.markdown();
+        assert!(text.contains("| beside |") && text.contains("All measures met."), "{text}");
+        assert!(!text.contains("NaN"), "{text}");
     }
 }

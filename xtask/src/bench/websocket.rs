@@ -42,6 +42,57 @@ pub(super) enum Upgrade {
     Refused(Duration),
 }
 
+/// An upgrade that was asked for.
+pub(super) struct Handshake {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Handshake {
+    /// Connects and asks for dialect v1; whoever was here before offers its resume token.
+    pub(super) fn begin(target: &Target, token: &str, resume: Option<&str>) -> Result<Self> {
+        let mut stream = TcpStream::connect(target.address).context("connecting")?;
+        let resume = resume.map(|resume| format!(", resume.{resume}")).unwrap_or_default();
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
+             Sec-WebSocket-Protocol: chatcluster.v1, bearer.{token}{resume}\r\n\r\n",
+            target.path, target.address
+        );
+        stream.write_all(request.as_bytes())?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, answer: Vec::new() })
+    }
+
+    /// Reads what is there: where the head of the answer ends, once it is whole.
+    pub(super) fn poll(&mut self) -> Result<Option<usize>> {
+        let mut part = [0; 2048];
+        loop {
+            match self.stream.read(&mut part) {
+                Ok(0) => bail!("closed during the upgrade"),
+                Ok(count) => self.answer.extend_from_slice(&part[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error).context("reading the answer to the upgrade"),
+            }
+            if let Some(at) = self.answer.windows(4).position(|end| end == b"\r\n\r\n") {
+                return Ok(Some(at + 4));
+            }
+        }
+    }
+
+    /// What came of it; `body` is what [`Self::poll`] gave.
+    pub(super) fn finish(mut self, body: usize) -> Result<Upgrade> {
+        if let Some(wait) = refusal(&String::from_utf8_lossy(&self.answer[..body]))? {
+            return Ok(Upgrade::Refused(wait));
+        }
+        let mut socket = Socket::raw(self.stream)?;
+        // Frames may have come along with the answer.
+        socket.rest = self.answer.split_off(body);
+        Ok(Upgrade::Open(socket))
+    }
+}
+
 /// An open socket.
 pub(super) struct Socket {
     stream: TcpStream,
@@ -59,34 +110,25 @@ impl Socket {
 
     /// Connects and upgrades in dialect v1.
     pub(super) fn upgrade(target: &Target, token: &str) -> Result<Upgrade> {
-        let mut stream = TcpStream::connect(target.address).context("connecting")?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
-             Sec-WebSocket-Protocol: chatcluster.v1, bearer.{token}\r\n\r\n",
-            target.path, target.address
-        );
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        let mut part = [0; 2048];
-        let body = loop {
-            let count = stream.read(&mut part).context("reading the answer to the upgrade")?;
-            if count == 0 {
-                bail!("closed during the upgrade");
-            }
-            answer.extend_from_slice(&part[..count]);
-            if let Some(at) = answer.windows(4).position(|end| end == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        if let Some(wait) = refusal(&String::from_utf8_lossy(&answer[..body]))? {
-            return Ok(Upgrade::Refused(wait));
+        let mut handshake = Handshake::begin(target, token, None)?;
+        handshake.stream.set_nonblocking(false)?;
+        handshake.stream.set_read_timeout(Some(ANSWER))?;
+        match handshake.poll()? {
+            Some(body) => handshake.finish(body),
+            None => bail!("no answer to the upgrade in {ANSWER:?}"),
         }
-        let mut socket = Self::raw(stream)?;
-        // Frames may have come along with the answer.
-        socket.rest = answer.split_off(body);
-        Ok(Upgrade::Open(socket))
+    }
+
+    /// Sleeps in the kernel until something came, or the server closed; at most for `time`.
+    pub(super) fn wait(&mut self, time: Duration) -> Result<()> {
+        self.stream.set_nonblocking(false)?;
+        self.stream.set_read_timeout(Some(time))?;
+        let came = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(true)?;
+        match came {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error).context("waiting"),
+            _ => Ok(()),
+        }
     }
 
     /// Sends one text message. It always fits: the bench never sends more than the server reads.
