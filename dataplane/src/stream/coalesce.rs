@@ -7,7 +7,7 @@ use streamlog::batch::MAX_BATCH_BYTES;
 
 /// Windows of all answers end on one grid, of this part of a window: answers that end theirs at the
 /// same moment share one wake-up of the node and one pipeline to the store.
-const GRID_PARTS: u64 = 8;
+const GRID_PARTS: u64 = 4;
 
 /// Chunks that were read from the upstream and are not yet in the log.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn windows_end_on_a_grid_and_do_not_drift() {
         let mut c = Coalescer::new(40);
-        for (late, due) in [(1, 140), (2, 140), (3, 145), (0, 140)] {
+        for (late, due) in [(1, 140), (2, 140), (6, 150), (0, 140)] {
             c.push(text("a"));
             c.take(100 + late);
             assert_eq!(c.closed_until(100 + late), Some(due));

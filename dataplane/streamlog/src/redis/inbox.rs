@@ -87,18 +87,29 @@ async fn until_lost(mut connection: MultiplexedConnection, lost: &Notify) {
     }
 }
 
-/// A hint about a stream, or one of the bus. `None` where it is neither.
+/// One hint: the stream's name, its head, and perhaps what was appended.
+fn told(inner: &Inner, hint: &[u8]) -> Option<()> {
+    add(&inner.shore.counters.hints, 1);
+    let (name, rest) = hint.split_at_checked(inner.keys.head_length())?;
+    let (hot, record) = rest.split_at_checked(LENGTH)?;
+    let stream = inner.keys.stream_of(std::str::from_utf8(name).ok()?)?;
+    inner.kept.heard(stream, Hot::parse(hot)?, told::unpacked(record));
+    Some(())
+}
+
+/// Hints about streams, or one of the bus. `None` where it is neither.
 fn heard(inner: &Weak<Inner>, push: PushInfo) -> Option<()> {
     let inner = inner.upgrade()?;
     let mut data = push.data.into_iter();
     let channel = reply::text(data.next()?)?;
     let payload = reply::bytes(data.next()?)?;
     if channel.starts_with(&inner.keys.inboxes()) {
-        add(&inner.shore.counters.hints, 1);
-        let (name, rest) = payload.split_at_checked(inner.keys.head_length())?;
-        let (hot, record) = rest.split_at_checked(LENGTH)?;
-        let stream = inner.keys.stream_of(std::str::from_utf8(name).ok()?)?;
-        inner.kept.heard(stream, Hot::parse(hot)?, told::unpacked(record));
+        let mut rest = &payload[..];
+        while let Some((length, more)) = rest.split_first_chunk::<4>() {
+            let (hint, more) = more.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            told(&inner, hint)?;
+            rest = more;
+        }
     } else {
         // Nobody listening is no failure: hints may be lost.
         let _ = inner.hints.send(serde_json::from_slice(&payload).ok()?);

@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// Appends of one pipeline.
 const MOST_APPENDS: usize = 1_024;
+/// Appends of one call of the script: beside the work itself a call costs about as much as an append,
+/// and while it lasts Redis answers nobody. (A cluster would need one call for each slot.)
+const APPENDS_A_CALL: usize = 64;
 /// A live stream is kept so long after its last sign of life (protocol section 4, "Keeping").
 const KEEP_LIVE: Duration = Duration::from_secs(60 * 60);
 
@@ -115,26 +118,35 @@ fn wrote(answer: Value) -> Result<Wrote, LogError> {
 
 impl Parts {
     async fn append_all(&self, records: Vec<Record>) -> Vec<Result<Wrote, LogError>> {
-        let mut pipeline = redis::Pipeline::with_capacity(records.len());
-        for record in &records {
-            pipeline.add_command(self.append(record));
+        let mut pipeline = redis::Pipeline::new();
+        for together in records.chunks(APPENDS_A_CALL) {
+            pipeline.add_command(self.append(together));
         }
-        match self.link.send(&pipeline).await {
-            Ok(answers) => answers.into_iter().map(wrote).collect(),
-            Err(error) => vec![Err(error); records.len()],
-        }
+        let answers = match self.link.send(&pipeline).await {
+            Ok(answers) => answers,
+            Err(error) => return vec![Err(error); records.len()],
+        };
+        let calls = records.chunks(APPENDS_A_CALL).zip(answers);
+        let each = calls.flat_map(|(together, answer)| {
+            let mut answers = reply::items(answer).into_iter();
+            together.iter().map(move |_| answers.next().ok_or(AWAY).and_then(wrote))
+        });
+        each.collect()
     }
 
-    fn append(&self, record: &Record) -> redis::Cmd {
-        let mut cmd = self.scripts.call(Name::Append, &self.keys.stream(record.stream));
-        cmd.arg(&record.expected.bytes()[..]).arg(&record.next.bytes()[..]);
-        cmd.arg(&record.bytes[..]).arg(record.next.size).arg(self.keys.inboxes());
-        cmd.arg(self.text_in_hints);
-        if record.refresh || record.index.is_some() || record.tools {
-            let seconds =
-                if record.refresh { KEEP_LIVE.as_secs().to_string() } else { String::new() };
-            cmd.arg(seconds);
-            cmd.arg(record.index.map(|entry| entry.to_vec()).unwrap_or_default());
+    fn append(&self, together: &[Record]) -> redis::Cmd {
+        let keys: Vec<_> =
+            together.iter().flat_map(|record| self.keys.stream(record.stream)).collect();
+        let mut cmd = self.scripts.call(Name::Append, &keys);
+        cmd.arg(self.keys.inboxes()).arg(self.text_in_hints);
+        for record in together {
+            cmd.arg(&record.expected.bytes()[..]).arg(&record.next.bytes()[..]);
+            cmd.arg(&record.bytes[..]).arg(record.next.size);
+            match record.refresh {
+                true => cmd.arg(KEEP_LIVE.as_secs()),
+                false => cmd.arg(""),
+            };
+            cmd.arg(record.index.as_ref().map_or(&[][..], |entry| &entry[..]));
             cmd.arg(if record.tools { "1" } else { "" });
         }
         cmd

@@ -1,49 +1,71 @@
--- Writes one batch if the head is byte for byte the one that its owner expects.
--- KEYS: head, text, meta. ARGV: expected head, next head, record, size of the text afterwards,
--- prefix of inboxes, most bytes of a record that travels with its hint; then, only where needed:
--- seconds to live, entry of the index, tools used.
--- Gives 1, the head that stands instead, or nothing where there is no stream.
-local head = redis.call('GET', KEYS[1])
-if not head then
-  return false
-end
-if string.sub(head, 1, 46) ~= ARGV[1] then
-  return string.sub(head, 1, 46)
-end
-if redis.call('APPEND', KEYS[2], ARGV[3]) ~= tonumber(ARGV[4]) then
-  -- The text was evicted: its owner has it, and restores a stream that is gone as a whole.
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-  return false
-end
-redis.call('SETRANGE', KEYS[1], 0, ARGV[2])
-if #head > 46 then
-  local hint, kept, gone = KEYS[1] .. ARGV[2], {}, false
-  if #ARGV[3] <= tonumber(ARGV[6]) then
-    hint = hint .. ARGV[3]
+-- Writes batches of several streams, each if the head of its stream is byte for byte the one that its
+-- owner expects: what one pipeline carries costs one call, and each node that follows one message.
+-- KEYS: head, text, meta of each. ARGV: prefix of inboxes, most bytes of a record that travels with its
+-- hint; then of each: expected head, next head, record, size of the text afterwards, and where needed,
+-- else '': seconds to live, entry of the index, 1 where tools were used.
+-- Gives for each 1, the head that stands instead, or nothing where there is no stream.
+local answers, hints, told = {}, {}, {}
+
+local function append(head_key, text_key, meta_key, at)
+  local head = redis.call('GET', head_key)
+  if not head then
+    return false
   end
-  for node in string.gmatch(string.sub(head, 47), '%x+') do
-    if redis.call('PUBLISH', ARGV[5] .. node, hint) == 0 then
-      gone = true
-    else
-      kept[#kept + 1] = ':' .. node
+  if string.sub(head, 1, 46) ~= ARGV[at] then
+    return string.sub(head, 1, 46)
+  end
+  local after, record = ARGV[at + 1], ARGV[at + 2]
+  if redis.call('APPEND', text_key, record) ~= tonumber(ARGV[at + 3]) then
+    -- The text was evicted: its owner has it, and restores a stream that is gone as a whole.
+    redis.call('DEL', head_key, text_key, meta_key)
+    return false
+  end
+  redis.call('SETRANGE', head_key, 0, after)
+  if #head > 46 then
+    local hint = head_key .. after
+    if #record <= tonumber(ARGV[2]) then
+      hint = hint .. record
+    end
+    hint = struct.pack('>I4', #hint) .. hint
+    for node in string.gmatch(string.sub(head, 47), '%x+') do
+      if not hints[node] then
+        hints[node], told[node] = {}, {}
+      end
+      table.insert(hints[node], hint)
+      table.insert(told[node], head_key)
     end
   end
-  if gone then
-    redis.call('SET', KEYS[1], ARGV[2] .. table.concat(kept), 'KEEPTTL')
+  local seconds, entry, tools = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+  if entry ~= '' then
+    local index = redis.call('HGET', meta_key, 'index') or ''
+    redis.call('HSET', meta_key, 'index', index .. entry)
+  end
+  if tools ~= '' then
+    redis.call('HSET', meta_key, 'tools', tools)
+  end
+  if seconds ~= '' then
+    redis.call('EXPIRE', head_key, seconds)
+    redis.call('EXPIRE', text_key, seconds)
+    redis.call('EXPIRE', meta_key, seconds)
+  end
+  return 1
+end
+
+for i = 1, #KEYS / 3 do
+  answers[i] = append(KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 7 * i - 4)
+end
+
+for node, all in pairs(hints) do
+  if redis.call('PUBLISH', ARGV[1] .. node, table.concat(all)) == 0 then
+    -- Nobody is there any more: it is told no further.
+    for _, head_key in ipairs(told[node]) do
+      local head = redis.call('GET', head_key)
+      local from, to = string.find(head, ':' .. node, 47, true)
+      if from then
+        local rest = string.sub(head, 1, from - 1) .. string.sub(head, to + 1)
+        redis.call('SET', head_key, rest, 'KEEPTTL')
+      end
+    end
   end
 end
-if ARGV[7] then
-  if ARGV[8] ~= '' then
-    local index = redis.call('HGET', KEYS[3], 'index') or ''
-    redis.call('HSET', KEYS[3], 'index', index .. ARGV[8])
-  end
-  if ARGV[9] ~= '' then
-    redis.call('HSET', KEYS[3], 'tools', ARGV[9])
-  end
-  if ARGV[7] ~= '' then
-    redis.call('EXPIRE', KEYS[1], ARGV[7])
-    redis.call('EXPIRE', KEYS[2], ARGV[7])
-    redis.call('EXPIRE', KEYS[3], ARGV[7])
-  end
-end
-return 1
+return answers

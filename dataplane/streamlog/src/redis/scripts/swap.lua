@@ -33,8 +33,9 @@ end
 redis.call('EXPIRE', KEYS[3], ARGV[8])
 redis.call('EXPIRE', KEYS[2], ARGV[9])
 if ARGV[10] ~= '' then
+  local hint = KEYS[1] .. ARGV[2]
   for node in string.gmatch(followers, '%x+') do
-    redis.call('PUBLISH', ARGV[10] .. node, KEYS[1] .. ARGV[2])
+    redis.call('PUBLISH', ARGV[10] .. node, struct.pack('>I4', #hint) .. hint)
   end
 end
 return 1

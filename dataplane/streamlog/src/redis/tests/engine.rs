@@ -3,6 +3,7 @@
 use super::{SOON, Stage, handles, server, until};
 use crate::conformance::{Writer, text, user};
 use crate::directory::{Directory, Keep, NodeStats};
+use crate::error::LogError;
 use crate::log::{BEYOND, StreamLog};
 use crate::registry::{Key, Registry, Space};
 use futures_util::future::join_all;
@@ -100,9 +101,9 @@ async fn text_that_came_with_a_hint_is_not_read_again() {
 }
 
 #[tokio::test]
-async fn appends_due_together_travel_in_one_pipeline() {
+async fn appends_due_together_travel_in_one_call_and_each_has_its_answer() {
     let stage = Stage::shared();
-    let a = stage.idle("a");
+    let (a, b) = (stage.idle("a"), stage.idle("b"));
     let handles = handles(&a);
     let mut writers = join_all((0..50).map(|_| Writer::open(&handles))).await;
     let before = a.stats();
@@ -110,8 +111,14 @@ async fn appends_due_together_travel_in_one_pipeline() {
         done.unwrap();
     }
     let after = a.stats();
-    assert_eq!(after.calls - before.calls, 50, "one call each");
+    assert_eq!(after.calls - before.calls, 1, "one call");
     assert_eq!(after.pipelines - before.pipelines, 1, "and one write");
+    let taken = writers[7].taken_by(&self::handles(&b), Keep::Tail).await.unwrap();
+    let together = join_all(writers.iter_mut().map(|writer| writer.append(1))).await;
+    for (at, done) in together.into_iter().enumerate() {
+        let fenced = Err(LogError::Fenced { epoch: taken.epoch });
+        assert_eq!(done.map(drop), if at == 7 { fenced } else { Ok(()) }, "{at}");
+    }
 }
 
 #[tokio::test]
