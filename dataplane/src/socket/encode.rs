@@ -72,7 +72,7 @@ pub fn frame(frame: &ServerFrame, at: Timestamp) -> Bytes {
 thread_local! {
     /// The last timestamp and its text. Frames of one moment carry the same one, and to format it takes
     /// longer than all the rest of a frame.
-    static STAMP: RefCell<(Timestamp, String)> = RefCell::new((Timestamp::MIN, String::new()));
+    static STAMP: RefCell<(Timestamp, String)> = const { RefCell::new((Timestamp::MIN, String::new())) };
 }
 
 /// Calls `with` with the text of a timestamp.

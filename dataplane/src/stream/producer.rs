@@ -204,10 +204,12 @@ impl Producer {
     }
 
     async fn wait(&mut self, events: &mut Events, place: &mut Place, now: Moment) -> Next {
-        let due = self.wake_at(now).filter(|_| self.inflight.is_none());
         // In a closed window the upstream is not even looked at: one wake-up a window, not one a
         // chunk. After a full batch there is more to read at once.
-        let reads = self.has_room() && (self.flooded || due.is_none_or(|ms| ms <= now.ms));
+        let closed = self.coalescer.closed_until(now.ms);
+        let reads = self.has_room() && (self.flooded || closed.is_none());
+        // With an append in flight nothing but the end of the window is waited for by the clock.
+        let due = closed.or(self.coalescer.due().filter(|_| self.inflight.is_none()));
         let until = until(due.map(|ms| self.node.started + Duration::from_millis(ms)));
         tokio::select! {
             biased;
@@ -216,11 +218,6 @@ impl Producer {
             () = until => Next::Due,
             () = place.called() => Next::Called,
         }
-    }
-
-    /// When something must be done without being asked: the end of a window.
-    fn wake_at(&self, now: Moment) -> Option<u64> {
-        self.coalescer.closed_until(now.ms).or(self.coalescer.due())
     }
 
     /// Takes what the upstream has ready into one batch.

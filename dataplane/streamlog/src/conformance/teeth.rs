@@ -177,7 +177,7 @@ async fn read_at_a_node_that_froze() {
     viewer.expect(&["silent"]).await;
     a.control.resume();
     viewer.expect(&["attached 0", "batch 0..1"]).await;
-    assert_eq!(viewer.got, taken.batches[0].chunks);
+    assert_eq!(viewer.got, taken.batches[0].chunks.to_vec());
 }
 
 #[test]

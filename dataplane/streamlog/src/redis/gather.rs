@@ -5,7 +5,12 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use futures_util::task::{ArcWake, AtomicWaker};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 /// What is asked, and what is answered in the same order.
 pub(super) struct Gather<Q, A> {
@@ -63,7 +68,7 @@ where
             (place, shared, lands)
         };
         // Whoever runs first after this departs; everybody else who is ready has boarded by then.
-        tokio::task::yield_now().await;
+        boarding().await;
         (lands.await.get(place).cloned(), shared)
     }
 
@@ -86,11 +91,40 @@ where
     }
 }
 
+/// Whether the scheduler has been everywhere.
+struct Turn {
+    over: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl ArcWake for Turn {
+    fn wake_by_ref(turn: &Arc<Self>) {
+        turn.over.store(true, Ordering::Release);
+        turn.task.wake();
+    }
+}
+
+/// Waits until every task that is ready has run. `yield_now` alone is over when it is polled again, and
+/// a caller that waits for something else beside this may do that at once.
+async fn boarding() {
+    let turn = Arc::new(Turn { over: AtomicBool::new(false), task: AtomicWaker::new() });
+    let mut begun = false;
+    poll_fn(|cx| {
+        turn.task.register(cx.waker());
+        if !std::mem::replace(&mut begun, true) {
+            let waker = futures_util::task::waker(turn.clone());
+            return pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        }
+        if turn.over.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::future::join_all;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     fn gather(most: usize) -> (Arc<Gather<u32, u32>>, Arc<AtomicUsize>) {
@@ -116,6 +150,35 @@ mod tests {
         assert_eq!(flights.load(Ordering::SeqCst), 1);
         assert_eq!(ask(&gather, &flights, 7).await, (14, false), "a later one is asked anew");
         assert_eq!(flights.load(Ordering::SeqCst), 2);
+    }
+
+    /// As producers do: tasks of their own, all woken by one tick of the timer.
+    #[tokio::test]
+    async fn tasks_that_wake_at_the_same_moment_travel_together() {
+        let (gather, flights) = gather(100);
+        let at = tokio::time::Instant::now() + Duration::from_millis(20);
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..50 {
+            let (gather, flights) = (gather.clone(), flights.clone());
+            tasks.spawn(async move {
+                tokio::time::sleep_until(at).await;
+                assert_eq!(ask(&gather, &flights, n).await, (n * 2, false));
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(flights.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_departs_early_by_asking_twice() {
+        let (gather, flights) = gather(100);
+        let mut calls: Vec<_> = (0..9).map(|n| Box::pin(ask(&gather, &flights, n))).collect();
+        for call in &mut calls {
+            assert!(futures_util::poll!(&mut *call).is_pending());
+            assert!(futures_util::poll!(&mut *call).is_pending());
+        }
+        join_all(calls).await;
+        assert_eq!(flights.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
