@@ -1,4 +1,5 @@
-//! The one task that owns a stream: open or claim it, read the upstream, coalesce, append, seal.
+//! The one task that owns a stream: it comes to it ([`super::start`]), reads the upstream, coalesces,
+//! appends and seals.
 //!
 //! It talks to the log and the provider and to nobody else. Appends run beside the reading of the
 //! upstream: while the log is away chunks wait in a bounded buffer, then the upstream is not read.

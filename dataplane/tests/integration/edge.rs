@@ -201,7 +201,7 @@ async fn a_slow_reader_costs_bounded_memory_and_slows_nobody() {
         }
     };
     tokio::join!(reading, writing);
-    // Ten megabytes passed; the one that reads nothing has at most its queue and one inlet.
+    // Ten megabytes passed; the one that reads nothing has at most its queue and one round.
     let queued: Vec<usize> = fixture.node.sockets.all().iter().map(|s| s.queued_bytes()).collect();
     let bound = fixture.node.settings.socket.queue_bytes + 256 * 1_024;
     assert!(queued.iter().any(|bytes| *bytes > 0), "nobody is slow: {queued:?}");
