@@ -1,0 +1,70 @@
+//! Names and labels of everything that follows from a ChatCluster. A selector never changes: what it
+//! selects would be lost.
+
+use sha2::{Digest as _, Sha256};
+
+/// Longest name of a ChatCluster, so that every name that follows from it fits into a label.
+pub const MAX_NAME: usize = 40;
+/// The operator's field manager.
+pub const FIELD_MANAGER: &str = "chatcluster-operator";
+
+/// The cluster that an object belongs to.
+pub const CLUSTER: &str = "chatcluster.dev/cluster";
+/// What part of it: `gateway` or `redis`.
+pub const COMPONENT: &str = "chatcluster.dev/component";
+/// `active` or `draining`.
+pub const POOL: &str = "chatcluster.dev/pool";
+/// The revision of a pod and its ReplicaSet.
+pub const REVISION: &str = "chatcluster.dev/revision";
+/// Annotation of a ReplicaSet: the image it was made with.
+pub const IMAGE: &str = "chatcluster.dev/image";
+/// Annotation of a pod: the drain it takes part in.
+pub const DRAIN_EPOCH: &str = "chatcluster.dev/drain-epoch";
+/// Label of what stays when a ChatCluster is deleted.
+pub const RETAINED: &str = "chatcluster.dev/retained";
+
+/// Port of clients.
+pub const DATA_PORT: u16 = 8080;
+/// Port of probes, scrapers and the operator.
+pub const ADMIN_PORT: u16 = 8081;
+
+/// The Service that clients use.
+pub fn service(cluster: &str) -> String {
+    cluster.to_owned()
+}
+
+/// The headless Service of the pods themselves.
+pub fn pods_service(cluster: &str) -> String {
+    format!("{cluster}-pods")
+}
+
+/// The ReplicaSet of a revision.
+pub fn replica_set(cluster: &str, revision: &str) -> String {
+    format!("{cluster}-{revision}")
+}
+
+/// The ConfigMap of what only new pods read; immutable.
+pub fn rolled_settings(cluster: &str, revision: &str) -> String {
+    format!("{cluster}-settings-{revision}")
+}
+
+/// The ConfigMap of what running pods read again.
+pub fn hot_settings(cluster: &str) -> String {
+    format!("{cluster}-hot")
+}
+
+/// The Secret of generated keys: `jwt`, `resume`, `admin`, and each one's `-previous`.
+pub fn keys(cluster: &str) -> String {
+    format!("{cluster}-keys")
+}
+
+/// Everything of the embedded Redis.
+pub fn redis(cluster: &str) -> String {
+    format!("{cluster}-redis")
+}
+
+/// The first ten hexadecimal digits of a SHA-256.
+pub fn short_hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}

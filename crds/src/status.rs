@@ -1,0 +1,96 @@
+//! What the operator says of a cluster. Nothing here changes without a reason: no times of passes, no
+//! counters that move by themselves.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator found and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatClusterStatus {
+    /// The generation of the spec that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people. Programs read the condition `Ready`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The data plane's version: of the tag, or the beginning of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Change>,
+    /// The revision of what needs new pods to change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Change>,
+    /// The pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
+    /// What is in force where the spec leaves it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Effective>,
+    /// Why things are as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What is, and what shall be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// What pods have now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// What the spec asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// The pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GatewayStatus {
+    /// Wanted.
+    pub desired: i32,
+    /// There and not draining: what the scale subresource counts.
+    pub replicas: i32,
+    /// Of these, ready.
+    pub ready: i32,
+    /// Of these, taking new sessions.
+    pub accepting: i32,
+    /// On their way out.
+    pub draining: i32,
+    /// Selects the pods that `replicas` counts.
+    pub selector: String,
+}
+
+/// What is in force where the spec leaves it open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// The number of pods.
+    pub replicas: i32,
+    /// The image, as pods name it.
+    pub image: String,
+    /// Seconds between SIGTERM and the end of a pod.
+    pub termination_grace_period_seconds: i64,
+    /// Pods that an eviction may take at once; absent: no budget is kept (one pod).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pdb_max_unavailable: Option<i32>,
+}
+
+/// In a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// The spec cannot be carried out as it is.
+    Invalid,
+    /// Pods are being made.
+    Progressing,
+    /// As the spec has it.
+    Running,
+    /// It serves, and something is missing.
+    Degraded,
+    /// By `operation.paused`.
+    Paused,
+    /// By `operation.hibernated`.
+    Hibernated,
+    /// It is being deleted.
+    Deleting,
+}

@@ -1,0 +1,184 @@
+//! The first edge: what the API server has of one cluster, read anew for each pass, so that no pass acts
+//! on a stale copy. Secrets are read one by one, by the names that the spec has; their values are dropped
+//! at once.
+
+use super::{Kind, LiveObject, ObjectKey, Observed, PodFacts, SecretFacts, Standing};
+use crate::build::MANAGED_BY;
+use crate::validate::references;
+use crds::{ChatCluster, names};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectMeta};
+use kube::{Client, ResourceExt as _};
+use std::collections::BTreeSet;
+
+/// The API of a kind in a namespace.
+pub fn api(client: &Client, namespace: &str, kind: Kind) -> Api<DynamicObject> {
+    let (group, version, name) = kind.api();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, name));
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+/// Everything of one cluster.
+///
+/// # Errors
+/// Whatever the API server answers; an API that is not installed is no error.
+pub async fn read(client: &Client, cluster: &ChatCluster) -> Result<Observed, kube::Error> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    let mine = ListParams::default().labels(&format!("{}={name}", names::CLUSTER));
+    let mut observed = Observed { gateway_api: true, ..Observed::default() };
+    for kind in Kind::ALL {
+        let api = api(client, &namespace, kind);
+        match api.list(&mine).await {
+            Ok(found) => {
+                let found = found.items.into_iter().map(|object| live(kind, object, &name, &uid));
+                observed.objects.extend(found);
+            }
+            Err(kube::Error::Api(status)) if kind == Kind::HttpRoute && status.code == 404 => {
+                observed.gateway_api = false;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        for fixed in fixed_names(kind, &name) {
+            let key = ObjectKey::new(kind, fixed);
+            if !observed.objects.contains_key(&key)
+                && let Some(object) = api.get_opt(&key.name).await?
+            {
+                observed.objects.extend([live(kind, object, &name, &uid)]);
+            }
+        }
+    }
+    read_secrets(client, cluster, &mut observed).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace).list(&mine).await?;
+    observed.pods = pods.items.into_iter().map(pod).collect();
+    Ok(observed)
+}
+
+/// Names under which somebody else's object may stand.
+fn fixed_names(kind: Kind, cluster: &str) -> Vec<String> {
+    match kind {
+        Kind::Service => {
+            vec![names::service(cluster), names::pods_service(cluster), names::redis(cluster)]
+        }
+        Kind::StatefulSet => vec![names::redis(cluster)],
+        Kind::NetworkPolicy => vec![cluster.to_owned(), names::redis(cluster)],
+        Kind::ServiceAccount | Kind::PodDisruptionBudget | Kind::HttpRoute => {
+            vec![cluster.to_owned()]
+        }
+        // Named by their contents.
+        Kind::ConfigMap | Kind::ReplicaSet => Vec::new(),
+    }
+}
+
+fn live(
+    kind: Kind,
+    mut object: DynamicObject,
+    cluster: &str,
+    uid: &str,
+) -> (ObjectKey, LiveObject) {
+    object.metadata.managed_fields = None;
+    let standing = standing(&object.metadata, cluster, uid);
+    let key = ObjectKey::new(kind, object.name_any());
+    let mut object = serde_json::to_value(object).unwrap_or_default();
+    // Entries of a list come without them.
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.name().into();
+    (key, LiveObject { object, standing })
+}
+
+/// Whose it is, by label and owner.
+fn standing(metadata: &ObjectMeta, cluster: &str, uid: &str) -> Standing {
+    let label = |name: &str| metadata.labels.as_ref()?.get(name).map(String::as_str);
+    let labelled = label(names::CLUSTER) == Some(cluster)
+        && label("app.kubernetes.io/managed-by") == Some(MANAGED_BY);
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    if owners.iter().any(|owner| owner.uid == uid) {
+        return Standing::Ours;
+    }
+    match owners.iter().find(|owner| owner.controller == Some(true)) {
+        None if labelled => Standing::Orphaned,
+        Some(owner) if labelled && owner.kind == "ChatCluster" && owner.name == cluster => {
+            Standing::Going
+        }
+        _ => Standing::Foreign,
+    }
+}
+
+async fn read_secrets(
+    client: &Client,
+    cluster: &ChatCluster,
+    observed: &mut Observed,
+) -> Result<(), kube::Error> {
+    let name = cluster.name_any();
+    let secrets =
+        Api::<Secret>::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+    let named = references(&cluster.spec).into_iter().map(|used| used.reference.name);
+    let wanted: BTreeSet<String> = named.chain([names::keys(&name)]).collect();
+    for wanted in wanted {
+        if let Some(secret) = secrets.get_opt(&wanted).await? {
+            let labels = secret.metadata.labels.clone().unwrap_or_default();
+            let ours = labels.get(names::CLUSTER).is_some_and(|label| *label == name)
+                && labels
+                    .get("app.kubernetes.io/managed-by")
+                    .is_some_and(|label| label == MANAGED_BY);
+            let data = secret.data.unwrap_or_default();
+            let keys = data.into_iter().map(|(key, value)| (key, value.0.len())).collect();
+            observed.secrets.insert(wanted, SecretFacts { keys, ours });
+        }
+    }
+    Ok(())
+}
+
+fn pod(pod: Pod) -> PodFacts {
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let status = pod.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let is = |type_: &str, value: &str| {
+        conditions.iter().find(|one| one.type_ == type_ && one.status == value)
+    };
+    let waiting = status.container_statuses.unwrap_or_default().into_iter().find_map(|container| {
+        let waiting = container.state?.waiting?;
+        let reason = waiting
+            .reason
+            .filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
+        let message = waiting.message.unwrap_or_default();
+        Some(format!("{reason} {message}").trim().to_owned())
+    });
+    let unscheduled = is("PodScheduled", "False").and_then(|one| one.message.clone());
+    PodFacts {
+        name: pod.name_any(),
+        component: label(names::COMPONENT),
+        pool: label(names::POOL),
+        ready: is("Ready", "True").is_some(),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        trouble: waiting.or(unscheduled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn whose_an_object_is_follows_from_label_and_owner() {
+        let ours = json!({names::CLUSTER: "demo", "app.kubernetes.io/managed-by": MANAGED_BY});
+        let owner = |kind: &str, uid: &str| json!([{"apiVersion": "x/v1", "kind": kind, "name": "demo", "uid": uid, "controller": true}]);
+        let cases = [
+            (ours.clone(), owner("ChatCluster", "1"), Standing::Ours),
+            (json!({}), owner("ChatCluster", "1"), Standing::Ours),
+            (ours.clone(), json!([]), Standing::Orphaned),
+            (ours.clone(), owner("ChatCluster", "0"), Standing::Going),
+            (ours, owner("Deployment", "0"), Standing::Foreign),
+            (json!({}), json!([]), Standing::Foreign),
+            (json!({names::CLUSTER: "demo"}), json!([]), Standing::Foreign),
+        ];
+        for (labels, owners, standing) in cases {
+            let metadata = json!({"labels": labels, "ownerReferences": owners});
+            let metadata = serde_json::from_value(metadata).unwrap();
+            assert_eq!(super::standing(&metadata, "demo", "1"), standing, "{metadata:?}");
+        }
+    }
+}
