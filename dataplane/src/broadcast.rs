@@ -13,8 +13,9 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = BroadcastKind)]
 pub enum Kind {
     /// A node began to serve.
     NodeStartup,

@@ -11,7 +11,7 @@
 //! The one arrow from `stream` back to `session` is "accepted" or "refused"; no chunk travels on it.
 //! Reading order: [`node`] → [`socket`] → [`session`] → [`stream`] → [`upstream`] → [`admit`] →
 //! [`api`] → [`drain`] → [`broadcast`] → [`roster`] → [`admin`] → [`metrics`] → [`telemetry`] →
-//! [`config`] → [`process`] → [`playground`].
+//! [`config`] → [`page`] → [`process`] → [`playground`].
 
 pub mod admin;
 pub mod admit;
@@ -22,6 +22,7 @@ pub mod drain;
 pub mod listen;
 pub mod metrics;
 pub mod node;
+pub mod page;
 pub mod playground;
 pub mod process;
 pub mod roster;

@@ -1,46 +1,60 @@
-//! Every metric, in one place: names, units, labels.
+//! Every metric of a node: callers say what happened (`stream_sealed`, `took_over`, …), and names,
+//! units and labels stay here.
 //!
-//! Callers say what happened (`stream_sealed`, `took_over`, …); names and labels stay here. Label
-//! values come from closed enums, never from a request: their number is bounded and none is an id.
+//! [`catalog`] says what each metric is, `labels` which values its labels may have, `exposition` what
+//! a scrape gets, [`document`](mod@document) what people read about it. Label values come from closed
+//! enums, never from a request: their number is bounded and none is an id.
 
+mod bus;
+pub mod catalog;
+pub mod document;
+mod exposition;
+mod histogram;
 mod labels;
 mod redis;
+mod upstream;
 
-pub use labels::{Limited, SocketRefusal, Via};
+pub use labels::{CallEnd, Label, Limited, SocketRefusal, Via};
+pub use upstream::{BreakerState, ProviderStatistics};
 
 use crate::broadcast;
+use bus::CountedBus;
+use histogram::{Histogram, Scale};
 use labels::{
-    ByDialect, ByEvent, ByLevel, ByLimit, ByMode, ByOutcome, ByPhase, ByReason, BySource, ByStatus,
-    ByVia,
+    Auth, Bus as BusOutcome, ByAuth, ByBroadcast, ByBus, ByCall, ByClose, ByDialect, ByLimit,
+    ByMode, ByOutcome, ByRefusal, ByReset, BySource, ByStatus, ByTokens, ByVia, Closed, Hinted,
+    Success, Tokens,
 };
-use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
 use protocol::server_frame::{RecoveryStatus, ResetReason, Source, TakeoverMode};
-use protocol::{Dialect, DrainPhase, ErrorCode, Seal};
-use std::sync::OnceLock;
+use protocol::{CloseCode, Dialect, DrainPhase, ErrorCode, Seal, SealStatus, Usage};
+use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use streamlog::redis::RedisEngine;
 use streamlog::tiered::ReadCounts;
+use streamlog::{Bus, BusEvent};
 
 /// Content type of what [`Metrics::scrape`] returns.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds in seconds: from a fast answer of memory to the 300 s an answer may take.
-const LATENCY_BOUNDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0, 300.0];
-/// Upper bounds in tokens of one answer.
-const TOKEN_BOUNDS: [f64; 8] = [16.0, 64.0, 256.0, 1e3, 4e3, 16e3, 64e3, 256e3];
+/// Milliseconds, told in seconds: from a fast answer of memory to the 300 s an answer may take.
+const LATENCY: Scale = Scale {
+    bounds: &[5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 100_000, 300_000],
+    per_unit: 1e3,
+};
+/// Tokens or chunks of one answer.
+const LENGTH: Scale =
+    Scale { bounds: &[16, 64, 256, 1_000, 4_000, 16_000, 64_000, 256_000], per_unit: 1.0 };
 
 /// What is read when the metrics are asked for, instead of being counted up and down.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Gauges {
     /// Open sockets.
     pub sockets: usize,
+    /// Sessions that have one.
+    pub sessions: usize,
     /// Live streams the node owns.
     pub streams: usize,
     /// Where the node stands.
@@ -49,6 +63,8 @@ pub struct Gauges {
     pub lease: bool,
     /// Where reads of the log were answered.
     pub reads: ReadCounts,
+    /// How the providers of the settings do; none where there is nothing to tell.
+    pub providers: Vec<ProviderStatistics>,
 }
 
 /// What was written to clients in one way.
@@ -59,8 +75,8 @@ struct Delivered {
 
 impl Delivered {
     fn of(via: Via, chunks: &Family<ByVia, Counter>, bytes: &Family<ByVia, Counter>) -> Self {
-        let chunks = chunks.get_or_create_owned(&via.into());
-        Self { chunks, bytes: bytes.get_or_create_owned(&via.into()) }
+        let chunks = chunks.get_or_create_owned(&ByVia::of(via));
+        Self { chunks, bytes: bytes.get_or_create_owned(&ByVia::of(via)) }
     }
 }
 
@@ -71,12 +87,14 @@ pub struct Metrics {
     /// Streams written back into a store that had lost them.
     pub streams_repaired: Counter,
     sockets_accepted: Family<ByDialect, Counter>,
-    sockets_refused: Family<ByReason, Counter>,
+    sockets_refused: Family<ByRefusal, Counter>,
+    sockets_closed: Family<ByClose, Counter>,
     streams_sealed: Family<ByStatus, Counter>,
     first_token: Histogram,
     answer: Histogram,
-    tokens: Histogram,
-    chunk_gap: Histogram,
+    answer_tokens: Histogram,
+    answer_chunks: Histogram,
+    append_gap: Histogram,
     chunks_appended: Counter,
     appended_bytes: Counter,
     chunks_delivered: Family<ByVia, Counter>,
@@ -85,19 +103,39 @@ pub struct Metrics {
     by_websocket: Delivered,
     by_sse: Delivered,
     recoveries: Family<BySource, Counter>,
-    resets: Family<ByReason, Counter>,
+    resets: Family<ByReset, Counter>,
     takeovers: Family<ByMode, Counter>,
-    auth_attempts: Family<ByOutcome, Counter>,
+    auth_attempts: Family<ByAuth, Counter>,
+    key_set_reads: Family<ByOutcome, Counter>,
     limited: Family<ByLimit, Counter>,
-    lease_renewals_failed: Counter,
-    broadcasts: Family<ByEvent, Counter>,
+    lease_renewals: Family<ByOutcome, Counter>,
+    broadcasts: Family<ByBroadcast, Counter>,
+    bus_events: Family<ByBus, Counter>,
+    bus_events_lost: Counter,
     sessions_orphaned: Counter,
+    trace_exports: Family<ByOutcome, Counter>,
+    upstream_calls: Family<ByCall, Counter>,
+    upstream_first: Histogram,
+    upstream_tokens: Family<ByTokens, Counter>,
     redis: OnceLock<RedisEngine>,
+}
+
+/// A family that shows all its series from the start, so that the first event is seen as a change.
+fn zeroed<T: Closed, S: Clone + Hash + Eq>(of: impl Fn(T) -> S) -> Family<S, Counter> {
+    let family = Family::default();
+    for value in T::all() {
+        drop(family.get_or_create(&of(value)));
+    }
+    family
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (chunks, bytes) = (Family::default(), Family::default());
+        let streams_sealed = Family::default();
+        for status in [SealStatus::Completed, SealStatus::Cancelled] {
+            drop(streams_sealed.get_or_create(&ByStatus::of(status, None)));
+        }
         Self {
             by_websocket: Delivered::of(Via::WebSocket, &chunks, &bytes),
             by_sse: Delivered::of(Via::Sse, &chunks, &bytes),
@@ -105,29 +143,38 @@ impl Default for Metrics {
             delivered_bytes: bytes,
             streams_started: Counter::default(),
             streams_repaired: Counter::default(),
-            sockets_accepted: Family::default(),
-            sockets_refused: Family::default(),
-            streams_sealed: Family::default(),
-            first_token: Histogram::new(LATENCY_BOUNDS),
-            answer: Histogram::new(LATENCY_BOUNDS),
-            tokens: Histogram::new(TOKEN_BOUNDS),
-            chunk_gap: Histogram::new(LATENCY_BOUNDS),
+            sockets_accepted: zeroed(ByDialect::of),
+            sockets_refused: zeroed(ByRefusal::of),
+            sockets_closed: zeroed(ByClose::of),
+            streams_sealed,
+            first_token: Histogram::new(&LATENCY),
+            answer: Histogram::new(&LATENCY),
+            answer_tokens: Histogram::new(&LENGTH),
+            answer_chunks: Histogram::new(&LENGTH),
+            append_gap: Histogram::new(&LATENCY),
             chunks_appended: Counter::default(),
             appended_bytes: Counter::default(),
-            recoveries: Family::default(),
-            resets: Family::default(),
-            takeovers: Family::default(),
-            auth_attempts: Family::default(),
-            limited: Family::default(),
-            lease_renewals_failed: Counter::default(),
-            broadcasts: Family::default(),
+            recoveries: zeroed(|status| BySource::of(status, None)),
+            resets: zeroed(ByReset::of),
+            takeovers: zeroed(ByMode::of),
+            auth_attempts: zeroed(ByAuth::of),
+            key_set_reads: zeroed(ByOutcome::of),
+            limited: zeroed(ByLimit::of),
+            lease_renewals: zeroed(ByOutcome::of),
+            broadcasts: zeroed(|kind| ByBroadcast::of(kind, BusOutcome::Received)),
+            bus_events: zeroed(|kind| ByBus::of(kind, BusOutcome::Received)),
+            bus_events_lost: Counter::default(),
             sessions_orphaned: Counter::default(),
+            trace_exports: zeroed(ByOutcome::of),
+            upstream_calls: zeroed(ByCall::of),
+            upstream_first: Histogram::new(&LATENCY),
+            upstream_tokens: zeroed(ByTokens::of),
             redis: OnceLock::new(),
         }
     }
 }
 
-/// What happened.
+/// Who is asked as well whenever the metrics are.
 impl Metrics {
     /// The node's store is this engine: what it counts is told from now on.
     pub fn read_redis(&self, engine: RedisEngine) {
@@ -135,33 +182,27 @@ impl Metrics {
         let _ = self.redis.set(engine);
     }
 
+    /// The same bus, with everything published on it counted.
+    pub fn counted(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        Arc::new(CountedBus { bus, events: self.bus_events.clone() })
+    }
+}
+
+/// What happened at the doors and on sockets.
+impl Metrics {
     /// A socket was upgraded and welcomed.
     pub fn socket_accepted(&self, dialect: Dialect) {
-        self.sockets_accepted.get_or_create(&dialect.into()).inc();
+        self.sockets_accepted.get_or_create(&ByDialect::of(dialect)).inc();
     }
 
     /// A socket was refused, before or right after the upgrade.
     pub fn socket_refused(&self, reason: SocketRefusal) {
-        self.sockets_refused.get_or_create(&ByReason { reason: reason.as_str() }).inc();
+        self.sockets_refused.get_or_create(&ByRefusal::of(reason)).inc();
     }
 
-    /// A stream got its terminal record here.
-    pub fn stream_sealed(&self, seal: &Seal) {
-        self.streams_sealed.get_or_create(&seal.into()).inc();
-        self.answer.observe(seal.latency_ms as f64 / 1e3);
-        if let Some(first) = seal.first_token_ms {
-            self.first_token.observe(first as f64 / 1e3);
-        }
-        self.tokens.observe(seal.usage.completion_tokens as f64);
-    }
-
-    /// The log acknowledged chunks; `gap` is the time since the append before.
-    pub fn chunks_appended(&self, chunks: usize, bytes: usize, gap: Option<Duration>) {
-        self.chunks_appended.inc_by(chunks as u64);
-        self.appended_bytes.inc_by(bytes as u64);
-        if let Some(gap) = gap {
-            self.chunk_gap.observe(gap.as_secs_f64());
-        }
+    /// A welcomed socket ended; `code` is what the node closed it with.
+    pub fn socket_closed(&self, code: Option<CloseCode>) {
+        self.sockets_closed.get_or_create(&ByClose::of(code)).inc();
     }
 
     /// Chunks were written to one client; `bytes` as they were sent.
@@ -176,47 +217,101 @@ impl Metrics {
 
     /// A follow from a position was answered; `None` where nothing was read.
     pub fn recovered(&self, status: RecoveryStatus, source: Option<Source>) {
-        self.recoveries.get_or_create(&(status, source).into()).inc();
+        self.recoveries.get_or_create(&BySource::of(status, source)).inc();
     }
 
     /// A follower was told to start over.
     pub fn told_reset(&self, reason: ResetReason) {
-        self.resets.get_or_create(&reason.into()).inc();
-    }
-
-    /// This node claimed a stream.
-    pub fn took_over(&self, mode: TakeoverMode) {
-        self.takeovers.get_or_create(&mode.into()).inc();
+        self.resets.get_or_create(&ByReset::of(reason)).inc();
     }
 
     /// A token or ticket was checked.
     pub fn authenticated<T>(&self, result: &Result<T, ErrorCode>) {
         let outcome = match result {
-            Ok(_) => "ok",
-            Err(ErrorCode::TokenExpired) => "expired",
-            Err(ErrorCode::StoreUnavailable) => "unavailable",
-            Err(_) => "refused",
+            Ok(_) => Auth::Ok,
+            Err(ErrorCode::TokenExpired) => Auth::Expired,
+            Err(ErrorCode::StoreUnavailable) => Auth::Unavailable,
+            Err(_) => Auth::Refused,
         };
-        self.auth_attempts.get_or_create(&ByOutcome { outcome }).inc();
+        self.auth_attempts.get_or_create(&ByAuth::of(outcome)).inc();
+    }
+
+    /// The issuer's keys were read, or could not be.
+    pub fn key_set_read(&self, good: bool) {
+        self.key_set_reads.get_or_create(&ByOutcome::of(good.into())).inc();
     }
 
     /// Somebody was told to wait.
     pub fn limited(&self, limit: Limited) {
-        self.limited.get_or_create(&ByLimit { limit: limit.as_str() }).inc();
+        self.limited.get_or_create(&ByLimit::of(limit)).inc();
+    }
+}
+
+/// What happened to streams.
+impl Metrics {
+    /// A stream got its terminal record here, after so many chunks.
+    pub fn stream_sealed(&self, seal: &Seal, chunks: u64) {
+        self.streams_sealed.get_or_create(&ByStatus::of(seal.status, seal.code)).inc();
+        self.answer.observe(seal.latency_ms);
+        if let Some(first) = seal.first_token_ms {
+            self.first_token.observe(first);
+        }
+        self.answer_tokens.observe(seal.usage.completion_tokens);
+        self.answer_chunks.observe(chunks);
     }
 
+    /// The log acknowledged chunks; `gap` is the time since the append before.
+    pub fn chunks_appended(&self, chunks: usize, bytes: usize, gap: Option<Duration>) {
+        self.chunks_appended.inc_by(chunks as u64);
+        self.appended_bytes.inc_by(bytes as u64);
+        if let Some(gap) = gap {
+            self.append_gap.observe(millis(gap));
+        }
+    }
+
+    /// This node claimed a stream.
+    pub fn took_over(&self, mode: TakeoverMode) {
+        self.takeovers.get_or_create(&ByMode::of(mode)).inc();
+    }
+
+    /// A provider said its first word, so long after the call.
+    pub fn upstream_spoke(&self, after: Duration) {
+        self.upstream_first.observe(millis(after));
+    }
+
+    /// A call of a provider ended; `usage` where it told.
+    pub fn upstream_ended(&self, end: CallEnd, usage: Option<Usage>) {
+        self.upstream_calls.get_or_create(&ByCall::of(end)).inc();
+        let Some(Usage { prompt_tokens, completion_tokens }) = usage else { return };
+        self.upstream_tokens.get_or_create(&ByTokens::of(Tokens::Prompt)).inc_by(prompt_tokens);
+        let completion = &ByTokens::of(Tokens::Completion);
+        self.upstream_tokens.get_or_create(completion).inc_by(completion_tokens);
+    }
+}
+
+/// What happened between nodes.
+impl Metrics {
     /// This node told the others something, or could not.
     pub fn broadcast_sent(&self, kind: broadcast::Kind, sent: bool) {
-        self.broadcast(kind, if sent { "sent" } else { "failed" });
+        let outcome = if sent { BusOutcome::Published } else { BusOutcome::Failed };
+        self.broadcasts.get_or_create(&ByBroadcast::of(kind, outcome)).inc();
     }
 
     /// Another node told this one something.
     pub fn broadcast_received(&self, kind: broadcast::Kind) {
-        self.broadcast(kind, "received");
+        let received = ByBroadcast::of(kind, BusOutcome::Received);
+        self.broadcasts.get_or_create(&received).inc();
     }
 
-    fn broadcast(&self, kind: broadcast::Kind, outcome: &'static str) {
-        self.broadcasts.get_or_create(&ByEvent { event: kind.as_str(), outcome }).inc();
+    /// A hint arrived that is for this node.
+    pub fn bus_received(&self, event: &BusEvent) {
+        let received = ByBus::of(Hinted::from(event), BusOutcome::Received);
+        self.bus_events.get_or_create(&received).inc();
+    }
+
+    /// Hints were lost because this node was too slow.
+    pub fn bus_lost(&self, hints: u64) {
+        self.bus_events_lost.inc_by(hints);
     }
 
     /// Sessions of a dead node were removed from the registry.
@@ -224,186 +319,34 @@ impl Metrics {
         self.sessions_orphaned.inc_by(sessions as u64);
     }
 
-    /// The store did not acknowledge a renewal of the node's lease.
-    pub fn lease_not_renewed(&self) {
-        self.lease_renewals_failed.inc();
+    /// The store was asked to renew the node's lease.
+    pub fn lease_renewed(&self, acknowledged: bool) {
+        self.lease_renewals.get_or_create(&ByOutcome::of(acknowledged.into())).inc();
+    }
+
+    /// Where exporters of spans count what the collector said.
+    pub(crate) fn trace_exports(&self) -> Exports {
+        let of = |outcome| self.trace_exports.get_or_create_owned(&ByOutcome::of(outcome));
+        Exports { ok: of(Success::Ok), failed: of(Success::Failed) }
     }
 }
 
-/// What is told.
-impl Metrics {
-    /// Everything in OpenMetrics text ([`OPENMETRICS`]).
-    pub fn scrape(&self, gauges: Gauges) -> String {
-        let mut registry = Registry::with_prefix("chatcluster");
-        self.register_state(&mut registry, gauges);
-        self.register_sockets(&mut registry);
-        self.register_streams(&mut registry);
-        self.register_doors(&mut registry);
-        if let Some(redis) = self.redis.get() {
-            redis::register(&mut registry, redis.stats());
-        }
-        let mut text = String::new();
-        // Writing into a string cannot fail.
-        let _ = text::encode(&mut text, &registry);
-        text
-    }
+/// Batches of spans that were taken by the collector, and that were not.
+#[derive(Clone, Debug)]
+pub(crate) struct Exports {
+    pub(crate) ok: Counter,
+    pub(crate) failed: Counter,
+}
 
-    fn register_state(&self, r: &mut Registry, gauges: Gauges) {
-        let gauge = |n: usize| ConstGauge::new(n as i64);
-        r.register("sockets", "Open sockets", gauge(gauges.sockets));
-        r.register("streams", "Live streams this node owns", gauge(gauges.streams));
-        let phases = Family::<ByPhase, Gauge>::default();
-        for phase in labels::PHASES {
-            let label = ByPhase { phase: phase.as_str() };
-            phases.get_or_create(&label).set(i64::from(phase == gauges.phase));
-        }
-        r.register("drain_phase", "1 for the phase the node is in", phases);
-        let lease = gauge(usize::from(gauges.lease));
-        r.register("lease_certain", "1 while the node's lease is certainly alive", lease);
-        let failed = self.lease_renewals_failed.clone();
-        r.register("lease_renewals_failed", "Renewals the store did not acknowledge", failed);
-        let reads = Family::<ByLevel, Counter>::default();
-        let ReadCounts { live, finished, shared } = gauges.reads;
-        for (level, count) in [("live", live), ("finished", finished), ("store", shared)] {
-            reads.get_or_create(&ByLevel { level }).inc_by(count);
-        }
-        let help = "Reads of the log: from memory of a live or finished answer, or from the store";
-        r.register("log_reads", help, reads);
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        r.register("build", "What is running", build);
+impl From<bool> for Success {
+    fn from(good: bool) -> Self {
+        if good { Self::Ok } else { Self::Failed }
     }
+}
 
-    fn register_sockets(&self, r: &mut Registry) {
-        let accepted = self.sockets_accepted.clone();
-        r.register("sockets_accepted", "Sockets that were welcomed", accepted);
-        r.register("sockets_refused", "Sockets that were not", self.sockets_refused.clone());
-        let delivered = self.chunks_delivered.clone();
-        r.register("chunks_delivered", "Chunks written to clients", delivered);
-        let bytes = self.delivered_bytes.clone();
-        r.register_with_unit("delivered", "Bytes of chunks as sent", Unit::Bytes, bytes);
-        r.register("recoveries", "Follows from a position, by answer", self.recoveries.clone());
-        r.register("resets", "Followers told to start over", self.resets.clone());
-    }
-
-    fn register_streams(&self, r: &mut Registry) {
-        r.register("streams_started", "Requests accepted", self.streams_started.clone());
-        r.register("streams_sealed", "Answers that ended here", self.streams_sealed.clone());
-        r.register("takeovers", "Streams claimed from other nodes", self.takeovers.clone());
-        let repaired = self.streams_repaired.clone();
-        r.register(
-            "streams_repaired",
-            "Streams written back into a store that lost them",
-            repaired,
-        );
-        r.register("chunks_appended", "Chunks in the log", self.chunks_appended.clone());
-        let bytes = self.appended_bytes.clone();
-        r.register_with_unit("appended", "Bytes of chunks in the log", Unit::Bytes, bytes);
-        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
-            r.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        };
-        seconds("first_token", "From acceptance to the first chunk", &self.first_token);
-        seconds("answer", "From acceptance to the end", &self.answer);
-        seconds("append_gap", "Between two appends of one answer", &self.chunk_gap);
-        r.register("answer_tokens", "Tokens of one answer", self.tokens.clone());
-    }
-
-    fn register_doors(&self, r: &mut Registry) {
-        r.register("auth_attempts", "Tokens and tickets checked", self.auth_attempts.clone());
-        r.register("broadcasts", "Events between nodes", self.broadcasts.clone());
-        let orphaned = self.sessions_orphaned.clone();
-        r.register("sessions_orphaned", "Sessions of dead nodes cleaned up", orphaned);
-        r.register("rate_limited", "Times somebody was told to wait", self.limited.clone());
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use protocol::{SealStatus, Usage};
-
-    fn scrape(metrics: &Metrics) -> String {
-        let phase = DrainPhase::Refusing;
-        let reads = ReadCounts { live: 5, finished: 6, shared: 7 };
-        metrics.scrape(Gauges { sockets: 3, streams: 2, phase, lease: true, reads })
-    }
-
-    fn assert_has(text: &str, line: &str) {
-        assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
-    }
-
-    #[test]
-    fn what_happened_is_counted_under_its_name() {
-        let metrics = Metrics::default();
-        metrics.socket_accepted(Dialect::V1);
-        metrics.socket_refused(SocketRefusal::Draining);
-        metrics.chunks_appended(4, 100, Some(Duration::from_millis(40)));
-        metrics.chunks_delivered(Via::Sse, 2, 60);
-        metrics.recovered(RecoveryStatus::NotFound, None);
-        metrics.recovered(RecoveryStatus::Recovered, Some(Source::Memory));
-        metrics.told_reset(ResetReason::RolledBack);
-        metrics.took_over(TakeoverMode::ProviderResume);
-        metrics.authenticated::<()>(&Err(ErrorCode::TokenExpired));
-        metrics.limited(Limited::Requests);
-        metrics.lease_not_renewed();
-        metrics.broadcast_sent(broadcast::Kind::NodeStartup, true);
-        metrics.sessions_orphaned(2);
-        let text = scrape(&metrics);
-        for line in [
-            "chatcluster_sockets 3",
-            "chatcluster_streams 2",
-            "chatcluster_drain_phase{phase=\"refusing\"} 1",
-            "chatcluster_log_reads_total{level=\"live\"} 5",
-            "chatcluster_log_reads_total{level=\"store\"} 7",
-            "chatcluster_streams_repaired_total 0",
-            "chatcluster_drain_phase{phase=\"serving\"} 0",
-            "chatcluster_lease_certain 1",
-            "chatcluster_sockets_accepted_total{dialect=\"v1\"} 1",
-            "chatcluster_sockets_refused_total{reason=\"draining\"} 1",
-            "chatcluster_chunks_appended_total 4",
-            "chatcluster_appended_bytes_total 100",
-            "chatcluster_append_gap_seconds_count 1",
-            "chatcluster_chunks_delivered_total{via=\"sse\"} 2",
-            "chatcluster_delivered_bytes_total{via=\"sse\"} 60",
-            "chatcluster_recoveries_total{status=\"not_found\",source=\"none\"} 1",
-            "chatcluster_recoveries_total{status=\"recovered\",source=\"memory\"} 1",
-            "chatcluster_resets_total{reason=\"rolled_back\"} 1",
-            "chatcluster_takeovers_total{mode=\"provider_resume\"} 1",
-            "chatcluster_auth_attempts_total{outcome=\"expired\"} 1",
-            "chatcluster_rate_limited_total{limit=\"requests\"} 1",
-            "chatcluster_lease_renewals_failed_total 1",
-            "chatcluster_broadcasts_total{event=\"NODE_STARTUP\",outcome=\"sent\"} 1",
-            "chatcluster_sessions_orphaned_total 2",
-            "# EOF",
-        ] {
-            assert_has(&text, line);
-        }
-        assert!(text.contains("chatcluster_build_info{version=\""), "{text}");
-    }
-
-    #[test]
-    fn a_seal_counts_with_its_latencies() {
-        let metrics = Metrics::default();
-        metrics.stream_sealed(&Seal {
-            status: SealStatus::Failed,
-            finish_reason: "error".to_owned(),
-            model: "m".to_owned(),
-            usage: Usage { prompt_tokens: 1, completion_tokens: 20 },
-            latency_ms: 1_500,
-            first_token_ms: Some(100),
-            code: Some(ErrorCode::Interrupted),
-        });
-        let text = scrape(&metrics);
-        assert_has(
-            &text,
-            "chatcluster_streams_sealed_total{status=\"failed\",code=\"INTERRUPTED\"} 1",
-        );
-        assert_has(&text, "chatcluster_answer_seconds_sum 1.5");
-        assert_has(&text, "chatcluster_first_token_seconds_bucket{le=\"0.1\"} 1");
-        assert_has(&text, "chatcluster_answer_tokens_sum 20.0");
-    }
-
-    #[test]
-    fn a_new_node_already_says_what_it_is() {
-        assert_has(&scrape(&Metrics::default()), "chatcluster_streams_started_total 0");
-    }
-}
+mod tests;

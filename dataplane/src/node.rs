@@ -7,8 +7,9 @@ use crate::metrics::Metrics;
 use crate::socket::{NodeListener, Sockets};
 use crate::stream::Streams;
 use crate::stream::contact::Contact;
+use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
-use crate::{admin, api, broadcast, roster, stream};
+use crate::{admin, admit, api, broadcast, roster, stream};
 use protocol::{MessageId, Settings, UserId};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,6 +89,8 @@ pub struct Node {
     pub speak: Notify,
     /// Counters.
     pub metrics: Metrics,
+    /// Spans, and names of users in logs.
+    pub telemetry: Telemetry,
     /// Every task of the node; nothing is detached.
     pub tasks: TaskTracker,
     /// Ends every task.
@@ -98,6 +101,11 @@ impl Node {
     /// Puts a node together; nothing runs yet.
     pub fn new(config: NodeConfig) -> Arc<Self> {
         let lease = Arc::new(Lease::new(config.clock.clone()));
+        let metrics = Metrics::default();
+        // Nodes without a shared key have nothing in common that a name could go by.
+        let own = config.owner.incarnation.to_string().into_bytes();
+        let key = config.keys.resume.first().unwrap_or(&own);
+        let telemetry = Telemetry::new(config.ids.clone(), key);
         Arc::new(Self {
             log: Tiered::new(
                 config.engines.log,
@@ -108,7 +116,7 @@ impl Node {
             ),
             directory: config.engines.directory,
             registry: config.engines.registry,
-            bus: config.engines.bus,
+            bus: metrics.counted(config.engines.bus),
             lease,
             started: config.clock.now(),
             contact: Mutex::default(),
@@ -118,7 +126,8 @@ impl Node {
             streams: Streams::new(config.settings.limits.streams),
             drain: Drain::default(),
             speak: Notify::new(),
-            metrics: Metrics::default(),
+            metrics,
+            telemetry,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             owner: config.owner,
@@ -150,6 +159,7 @@ impl Node {
         self.tasks.spawn(admin::listen(self.clone()));
         self.tasks.spawn(crate::socket::sweep(self.clone()));
         self.tasks.spawn(roster::keep(self.clone()));
+        self.tasks.spawn(admit::keep_keys(self.clone()));
         let node = self.clone();
         self.tasks.spawn(async move { broadcast::tell(&node, Kind::NodeStartup).await });
     }
@@ -171,15 +181,9 @@ impl Node {
     }
 
     fn serve_http(self: &Arc<Self>, listener: TcpListener, router: axum::Router) {
-        let stop = self.stop.clone();
         let listener = NodeListener::new(listener, self.sockets.kill_switch());
-        self.tasks.spawn(async move {
-            let server = axum::serve(listener, router);
-            tokio::select! {
-                _ = server => {}
-                () = stop.cancelled() => {}
-            }
-        });
+        let serving = crate::socket::serve(listener, router, self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn(serving);
     }
 }
 

@@ -6,15 +6,19 @@ mod load;
 mod measures;
 mod over_redis;
 mod proc;
+mod proxied;
 mod report;
 mod websocket;
 
-use crate::document::write_part;
+pub(crate) use proxied::relay;
+
+use crate::document::write_part_of;
 use crate::playground::{Options, Playground};
 use crate::process::{Stop, cargo, foreground};
 use anyhow::{Context as _, Result, bail};
 use measures::{Load, Sample};
 use over_redis::OverRedis;
+use proxied::Proxied;
 use report::{Report, Row};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -80,7 +84,8 @@ pub(crate) struct Args {
     /// Over which stores; unset: memory first, then redis
     #[arg(long, env = "STORES")]
     stores: Option<Stores>,
-    /// Only the compared loads, and the measures over Redis, whose name contains this
+    /// Only the compared loads, and the measures of the proxied path and over Redis, whose name
+    /// contains this
     #[arg(long, value_name = "TEXT", conflicts_with = "report")]
     only: Option<String>,
 }
@@ -91,12 +96,30 @@ enum Stores {
     Redis,
 }
 
-impl Stores {
-    /// Name of the part of the document.
-    const fn part(self) -> &'static str {
+/// A part of the document, measured as a whole.
+#[derive(Clone, Copy)]
+enum Part {
+    Memory,
+    Proxied,
+    Redis,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Memory, Self::Proxied, Self::Redis];
+
+    const fn stores(self) -> Stores {
         match self {
-            Self::Memory => "bench",
-            Self::Redis => "bench STORES=redis",
+            Self::Memory | Self::Proxied => Stores::Memory,
+            Self::Redis => Stores::Redis,
+        }
+    }
+
+    /// What `make` is told to write it, and its name in the document.
+    const fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Memory => ("bench", "bench"),
+            Self::Proxied => ("bench", "bench proxied"),
+            Self::Redis => ("bench STORES=redis", "bench STORES=redis"),
         }
     }
 
@@ -105,6 +128,7 @@ impl Stores {
         let Some(only) = only else { return true };
         match self {
             Self::Memory => COMPARED.iter().any(|compared| compared.load.name.contains(only)),
+            Self::Proxied => proxied::NAMES.iter().any(|name| name.contains(only)),
             Self::Redis => over_redis::NAMES.iter().any(|name| name.contains(only)),
         }
     }
@@ -120,14 +144,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let stop = Stop::install()?;
     let binary = folder.join("dataplane");
     let mut met = true;
-    for stores in [Stores::Memory, Stores::Redis] {
-        if args.stores.is_some_and(|only| only != stores) || !stores.has(args.only.as_deref()) {
+    for part in Part::ALL {
+        if args.stores.is_some_and(|only| only != part.stores()) || !part.has(args.only.as_deref())
+        {
             continue;
         }
-        let report = measure(args, stores, &binary, &stop)?;
+        let report = measure(args, part, &binary, &stop)?;
         println!("\n{}", report.markdown());
         if let Some(path) = &args.report {
-            write_part(path, stores.part(), &report.markdown())?;
+            let (target, name) = part.place();
+            write_part_of(path, target, name, &report.markdown())?;
             println!("written to {}", path.display());
         }
         met &= report.met();
@@ -135,13 +161,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn measure(args: &Args, stores: Stores, binary: &Path, stop: &Stop) -> Result<Report> {
+fn measure(args: &Args, part: Part, binary: &Path, stop: &Stop) -> Result<Report> {
     let (binary, rounds) = (binary.to_owned(), args.rounds.into());
     let window = Duration::from_secs(args.window.into());
     let (stop, only) = (stop.clone(), args.only.clone());
-    match stores {
-        Stores::Memory => Bench { binary, rounds, stop, only }.measure(window),
-        Stores::Redis => OverRedis { binary, rounds, window, stop, only }.measure(),
+    match part {
+        Part::Memory => Bench { binary, rounds, stop, only }.measure(window),
+        Part::Proxied => Proxied { binary, rounds, window, stop, only }.measure(),
+        Part::Redis => OverRedis { binary, rounds, window, stop, only }.measure(),
     }
 }
 
@@ -205,6 +232,7 @@ impl Bench {
             nodes: 1,
             coalesce_ms: Some(coalesce_ms),
             stores: "memory",
+            upstream_url: None,
             log: self.binary.with_file_name(format!("bench-{coalesce_ms}.log")),
         };
         Playground::start(options, &self.stop)

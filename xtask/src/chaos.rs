@@ -83,6 +83,7 @@ fn run_one(args: &Args, run: &Run, stop: &Stop) -> Result<ExitCode> {
         nodes: 3,
         coalesce_ms: None,
         stores: run.stores.as_str(),
+        upstream_url: None,
         log: binaries.join("chaos.log"),
     };
     let playground = Playground::start(options, stop)?;

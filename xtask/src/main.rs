@@ -36,6 +36,9 @@ enum Command {
     /// The floor: one loop of blocking writes. Started by `bench`
     #[command(hide = true)]
     BenchFloor(bench::floor::Args),
+    /// A relay that copies bytes. Started by `bench`
+    #[command(hide = true)]
+    BenchRelay(bench::relay::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,8 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    if let Command::BenchFloor(args) = &command {
-        return bench::floor::run(args).map(|()| ExitCode::SUCCESS);
+    match &command {
+        Command::BenchFloor(args) => {
+            return bench::floor::run(args).map(|()| ExitCode::SUCCESS);
+        }
+        Command::BenchRelay(args) => {
+            return bench::relay::run(args).map(|()| ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     // Paths in arguments and reports are relative to the repository, wherever this was called.
     std::env::set_current_dir(root()).context("entering the repository")?;
@@ -59,7 +68,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Chaos(args) => chaos::run(&args),
         Command::Teeth(args) => teeth::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::BenchFloor(_) => Ok(ExitCode::SUCCESS),
+        Command::BenchFloor(_) | Command::BenchRelay(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Options<'a> {
     pub(crate) coalesce_ms: Option<u64>,
     /// `STORES`: memory or redis.
     pub(crate) stores: &'a str,
+    /// `CHAT_UPSTREAM_URL`; `None`: the simulated provider, whatever the environment says.
+    pub(crate) upstream_url: Option<&'a str>,
     /// Where its output goes.
     pub(crate) log: PathBuf,
 }
@@ -92,6 +94,10 @@ impl Playground {
         command.env("CHAT_DEV_PORT", port.to_string());
         command.env("CHAT_DEV_NODES", options.nodes.to_string());
         command.env("STORES", options.stores);
+        match options.upstream_url {
+            Some(url) => command.env("CHAT_UPSTREAM_URL", url),
+            None => command.env_remove("CHAT_UPSTREAM_URL"),
+        };
         if let Some(window) = options.coalesce_ms {
             command.env("CHAT_COALESCE_MS", window.to_string());
         }
@@ -238,6 +244,7 @@ mod tests {
             nodes: 1,
             coalesce_ms: None,
             stores: "memory",
+            upstream_url: None,
             log: log.clone(),
         };
         let error = Playground::start(options, &Stop::default()).err().unwrap();

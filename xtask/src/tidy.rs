@@ -3,10 +3,13 @@
 //! on a bad sample; this file walks the repository and applies them.
 
 mod dependencies;
+mod dockerfile;
 mod rust_source;
+mod security;
 mod text;
 
 use anyhow::{Context as _, Result};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,14 +59,16 @@ fn check(root: &Path) -> Result<(usize, Vec<Finding>)> {
     walk(root, Path::new(""), &mut paths)?;
     paths.sort();
     let mut findings = text::missing(&paths);
-    let mut protocol_lines = 0;
+    let (mut protocol_lines, mut functions) = (0, HashSet::new());
     for path in &paths {
         findings.extend(text::drawer_name(path));
         // What is no text has no rules.
         let Ok(content) = std::fs::read_to_string(root.join(path)) else { continue };
         findings.extend(text::rules(path, &content));
+        findings.extend(dockerfile::rules(path, &content));
         if path.ends_with(".rs") {
             findings.extend(rust_source::rules(path, &content));
+            functions.extend(security::functions(&content));
         }
         if path.starts_with("dataplane/protocol/src/") {
             protocol_lines += rust_source::code_lines(&content);
@@ -71,6 +76,9 @@ fn check(root: &Path) -> Result<(usize, Vec<Finding>)> {
     }
     findings.extend(rust_source::protocol_is_small(protocol_lines));
     findings.extend(dependencies::check(root)?);
+    if let Ok(content) = std::fs::read_to_string(root.join(security::DOCUMENT)) {
+        findings.extend(security::rules(&content, &paths, &functions));
+    }
     Ok((paths.len(), findings))
 }
 
@@ -83,7 +91,9 @@ fn walk(root: &Path, folder: &Path, paths: &mut Vec<String>) -> Result<()> {
         let path: PathBuf = folder.join(&name);
         let kind = entry.file_type()?;
         // Cargo marks the folders it builds in. In a linked worktree `.git` is a file.
-        let built = entry.path().join("CACHEDIR.TAG").exists() || name == "node_modules";
+        let built = entry.path().join("CACHEDIR.TAG").exists()
+            || name == "node_modules"
+            || name == "__pycache__";
         if kind.is_file() && name != ".git" {
             paths.push(path.to_string_lossy().into_owned());
         } else if kind.is_dir() && name != ".git" && !built {

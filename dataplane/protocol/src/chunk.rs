@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub const MAX_CHUNK_CHARS: usize = 1_024;
 
 /// What a chunk carries.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ChunkType {
@@ -104,6 +105,7 @@ impl PartialEq for Chunk {
 /// assert_eq!(d.to_string(), "c88d6113");
 /// assert_eq!(Digest::parse("c88d6113"), Some(d));
 /// ```
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{8}$"))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u32);
 

@@ -11,6 +11,7 @@ use std::fmt;
 /// assert!(ErrorCode::AtCapacity.retryable());
 /// assert_eq!(serde_json::to_string(&ErrorCode::InvalidJson).unwrap(), "\"INVALID_JSON\"");
 /// ```
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorCode {
@@ -212,6 +213,15 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Every code a server closes with.
+    #[rustfmt::skip]
+    pub const ALL: [Self; 15] = [
+        Self::Normal, Self::Away, Self::InvalidUtf8, Self::TooBig, Self::Restart, Self::Overloaded,
+        Self::Drained, Self::TokenExpired, Self::Rebalanced, Self::SlowHandshake,
+        Self::Unauthenticated, Self::Forbidden, Self::Abuse, Self::UnsupportedVersion,
+        Self::TooManySockets,
+    ];
+
     /// The number on the wire.
     pub const fn number(self) -> u16 {
         self as u16

@@ -47,7 +47,7 @@ pub struct Pause {
     pub ms: u64,
 }
 
-/// One of `GET /dev/upstream/calls`: what the simulated provider was asked.
+/// One of `GET /dev/upstream/calls`: what the provider was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamCall {
@@ -65,7 +65,7 @@ pub struct UpstreamCall {
     pub chunks: u64,
     /// When it began.
     pub started_at: Timestamp,
-    /// `stop`, `length`, `error`, `dropped`; `null` while it runs.
+    /// `stop`, `length`, `tool_use`, `content_filter`, `error`, `dropped`; `null` while it runs.
     pub end: Option<String>,
 }
 

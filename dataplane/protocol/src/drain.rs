@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a node stands between serving and gone. Only ever moves forward, except that a drain may
 /// be called off while Refusing or HandingOver.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainPhase {
@@ -34,6 +35,7 @@ impl DrainPhase {
 }
 
 /// `POST /admin/drain`.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DrainRequest {
@@ -49,6 +51,7 @@ pub struct DrainRequest {
 }
 
 /// What a drain does with live streams first.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DrainPolicy {
@@ -60,6 +63,7 @@ pub enum DrainPolicy {
 }
 
 /// `GET /admin/drain`: the one report of a node about itself.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainReport {

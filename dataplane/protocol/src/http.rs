@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(body["code"], "NOT_FOUND");
 /// assert_eq!(body["type"], "urn:chatcluster:error:NOT_FOUND");
 /// ```
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -53,16 +54,19 @@ impl Problem {
 }
 
 /// `POST /api/v1/tickets`.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ticket {
     /// Single use: `?ticket=`.
     pub ticket: String,
     /// 30 s from now.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
 }
 
 /// State of a message.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -75,6 +79,7 @@ pub enum MessageStatus {
 }
 
 /// `GET /api/v1/messages/{id}`.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageView {
@@ -97,6 +102,7 @@ pub struct MessageView {
 }
 
 /// One of `GET /api/v1/sessions`.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
@@ -105,5 +111,6 @@ pub struct SessionView {
     /// The node that holds its socket.
     pub node: String,
     /// Since when.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub connected_at: Timestamp,
 }

@@ -4,6 +4,7 @@ use crate::code::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 /// How a stream ended.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SealStatus {
@@ -16,6 +17,7 @@ pub enum SealStatus {
 }
 
 /// Tokens as the provider counted them.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {

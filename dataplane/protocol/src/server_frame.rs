@@ -1,4 +1,4 @@
-//! Frames the server sends. Chunks, with their fast encoder, are in `chunks`.
+//! Frames the server sends. Chunks, with their fast encoder, are in `chunks`, ERROR is in `error`.
 //!
 //! Envelope: `{"type":T,"timestamp":"…","data":{…}}`; ERROR also has `"error":"human text"`.
 
@@ -12,8 +12,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 mod chunks;
+mod error;
 
 pub use chunks::{ChunkData, ChunksData, WireChunk};
+pub use error::ErrorData;
 
 /// What a client understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +54,7 @@ pub enum ServerFrame {
 }
 
 /// First frame of a socket, and the answer to AUTH. v1 gets all fields.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Welcome {
@@ -60,13 +63,16 @@ pub struct Welcome {
     /// The token's `sub`.
     pub user_id: UserId,
     /// The node's clock.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub server_time: Timestamp,
     /// What only v1 gets.
+    #[cfg_attr(feature = "schema", schema(ignore))]
     #[serde(flatten)]
     pub v1: Option<WelcomeV1>,
 }
 
 /// The v1 part of [`Welcome`].
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WelcomeV1 {
@@ -81,12 +87,14 @@ pub struct WelcomeV1 {
     /// The coalescing window, in milliseconds.
     pub coalesce_ms: u64,
     /// When the token ends.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub token_expires_at: Timestamp,
     /// Offer it as `resume.<token>` when reconnecting.
     pub resume_token: String,
 }
 
 /// Request and stream are in the log; precedes the first chunk.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
@@ -104,6 +112,7 @@ pub struct Accepted {
 }
 
 /// The seal, whatever it says.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Complete {
@@ -166,6 +175,7 @@ impl Complete {
 }
 
 /// What a RECONNECT found.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs)] // Named in docs/protocol.md, section 4.
@@ -178,6 +188,7 @@ pub enum RecoveryStatus {
 }
 
 /// Where a recovery was read.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -188,6 +199,7 @@ pub enum Source {
 }
 
 /// Precedes what it announces; after NOT_FOUND, EXPIRED and ERROR the ERROR frame follows at once.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recovery {
@@ -210,6 +222,7 @@ pub struct Recovery {
 }
 
 /// Why chunks became void.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ResetReason {
@@ -220,6 +233,7 @@ pub enum ResetReason {
 }
 
 /// Indexes ≥ `truncateTo` are void; chunks follow from there.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reset {
@@ -234,6 +248,7 @@ pub struct Reset {
 }
 
 /// What happens to the text when a stream changes its owner.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // Named in docs/protocol.md, section 4.
@@ -246,6 +261,7 @@ pub enum TakeoverMode {
 }
 
 /// Another node owns the stream now. Told live, not replayed; before a RESET.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Takeover {
@@ -260,6 +276,7 @@ pub struct Takeover {
 }
 
 /// State of a followed answer.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamState {
@@ -276,6 +293,7 @@ pub enum StreamState {
 }
 
 /// See [`StreamState`].
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -289,6 +307,7 @@ pub struct Status {
 }
 
 /// Keep reading, open a new socket after `reconnectAfterMs`, RECONNECT there, then close this one.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Goaway {
@@ -303,72 +322,22 @@ pub struct Goaway {
 }
 
 /// The token ends in 60 s.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenExpiring {
     /// When.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
 }
 
 /// Answer to HEARTBEAT, at once.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatAck {
     /// As it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub t: Option<Value>,
-}
-
-/// Something was refused or failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ErrorData {
-    /// Human text; stands at the envelope's top level.
-    #[serde(skip)]
-    pub error: String,
-    /// Why.
-    pub code: ErrorCode,
-    /// Whether the same may succeed later.
-    pub retryable: bool,
-    /// When, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<u64>,
-    /// The request it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<RequestId>,
-    /// The message it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<MessageId>,
-    /// `true`: this ends the follow of `message_id`, and only that.
-    #[serde(rename = "final", default, skip_serializing_if = "std::ops::Not::not")]
-    pub last: bool,
-    /// A failed recovery, in basic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<RecoveryStatus>,
-    /// A failed recovery, in basic: whether RECONNECT may help.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub should_reconnect: Option<bool>,
-}
-
-impl ErrorData {
-    /// A plain refusal with the code's own text.
-    pub fn new(code: ErrorCode) -> Self {
-        Self {
-            error: code.text().to_owned(),
-            code,
-            retryable: code.retryable(),
-            retry_after_ms: None,
-            request_id: None,
-            message_id: None,
-            last: false,
-            status: None,
-            should_reconnect: None,
-        }
-    }
-
-    /// The final error of one follow.
-    pub fn last(code: ErrorCode, message_id: MessageId) -> Self {
-        Self { message_id: Some(message_id), last: true, ..Self::new(code) }
-    }
 }
 
 #[derive(Deserialize)]
@@ -382,13 +351,28 @@ struct RawEnvelope<'a> {
     data: &'a RawValue,
 }
 
-/// One table for both directions: the frame's name on the wire and its variant.
+/// Schemas by name, as the generator of documents collects them.
+#[cfg(feature = "schema")]
+pub type NamedSchemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;
+
+/// One table for both directions: the frame's name on the wire, its variant and its body.
 macro_rules! frames {
-    ($($name:literal => $variant:ident),+ $(,)?) => {
+    ($($name:literal => $variant:ident($body:ty)),+ $(,)?) => {
         impl ServerFrame {
             /// The name on the wire.
             pub const fn kind(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name),+ }
+            }
+
+            /// Adds the schemas of all bodies; returns each frame's name with that of its body's schema.
+            #[cfg(feature = "schema")]
+            pub fn schemas(into: &mut NamedSchemas) -> Vec<(&'static str, String)> {
+                vec![$({
+                    <$body as utoipa::ToSchema>::schemas(into);
+                    let name = <$body as utoipa::ToSchema>::name().to_string();
+                    into.push((name.clone(), <$body as utoipa::PartialSchema>::schema()));
+                    ($name, name)
+                }),+]
             }
 
             fn write_data(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
@@ -406,19 +390,19 @@ macro_rules! frames {
 }
 
 frames! {
-    "WELCOME" => Welcome,
-    "ACCEPTED" => Accepted,
-    "CHUNK" => Chunk,
-    "CHUNKS" => Chunks,
-    "COMPLETE" => Complete,
-    "RECOVERY" => Recovery,
-    "RESET" => Reset,
-    "TAKEOVER" => Takeover,
-    "STATUS" => Status,
-    "GOAWAY" => Goaway,
-    "TOKEN_EXPIRING" => TokenExpiring,
-    "HEARTBEAT_ACK" => HeartbeatAck,
-    "ERROR" => Error,
+    "WELCOME" => Welcome(Welcome),
+    "ACCEPTED" => Accepted(Accepted),
+    "CHUNK" => Chunk(ChunkData),
+    "CHUNKS" => Chunks(ChunksData),
+    "COMPLETE" => Complete(Complete),
+    "RECOVERY" => Recovery(Recovery),
+    "RESET" => Reset(Reset),
+    "TAKEOVER" => Takeover(Takeover),
+    "STATUS" => Status(Status),
+    "GOAWAY" => Goaway(Goaway),
+    "TOKEN_EXPIRING" => TokenExpiring(TokenExpiring),
+    "HEARTBEAT_ACK" => HeartbeatAck(HeartbeatAck),
+    "ERROR" => Error(ErrorData),
 }
 
 /// Appends formatted text.

@@ -2,6 +2,7 @@
 //! YAML file, unknown keys refused. Durations are milliseconds and say so in their names.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 macro_rules! settings {
@@ -42,6 +43,8 @@ settings!(
         drain: Drain = Drain::default(),
         /// The chat page at `GET /`.
         page: Page = Page::default(),
+        /// What is told of the work beside logs and metrics.
+        telemetry: Telemetry = Telemetry::default(),
     }
 );
 
@@ -76,6 +79,9 @@ settings!(
         url: String = String::new(),
         /// What every key begins with: several clusters may share a Redis.
         prefix: String = "cc:".to_owned(),
+        /// Certificate (PEM) of the authority that signed Redis'; absent: the machine's own list. Only
+        /// with `rediss://`.
+        ca_file: Option<String> = None,
     }
 );
 
@@ -85,6 +91,62 @@ settings!(
 pub enum Upstream {
     /// Needs nothing; its text follows from what it is asked (`sim`).
     Simulated,
+    /// Real ones. The next one is asked only where those before it gave no first token.
+    Providers(Vec<Provider>),
+}
+
+settings!(
+    /// One AI provider. Its key is a secret and not in this file.
+    Provider {
+        /// Its name, for logs and statistics, and of the variable that holds its key.
+        name: String = String::new(),
+        /// What it speaks.
+        kind: ProviderKind = ProviderKind::OpenAi,
+        /// Base URL: `/chat/completions` is added to it, or `/v1/messages` for anthropic.
+        url: String = String::new(),
+        /// The model of requests that name none; empty: whatever the server has loaded.
+        model: String = String::new(),
+        /// Models that a request may name, and what this provider calls them.
+        models: BTreeMap<String, String> = BTreeMap::new(),
+        /// Hand every other name on as it is; without this such a request is not for this provider.
+        any_model: bool = false,
+        /// Tokens of an answer whose request names no number.
+        max_tokens: Option<u64> = None,
+        /// Send that number as `max_completion_tokens`, as OpenAI's reasoning models want it.
+        max_completion_tokens: bool = false,
+        /// To connect, TLS included.
+        connect_ms: u64 = 5_000,
+        /// Calls of one node a minute.
+        calls_per_minute: u32 = 3_000,
+        /// Calls of one node at once.
+        call_burst: u32 = 100,
+        /// How it is made to go on with a text that another owner began.
+        continues: ContinueBy = ContinueBy::Never,
+    }
+);
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// Chat completions, as OpenAI and many servers have them.
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+}
+
+/// How a provider is made to go on with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ContinueBy {
+    /// It cannot: a takeover restarts the answer.
+    Never,
+    /// It goes on with a last message of the assistant (Claude before 4.6, llama-server).
+    Prefill,
+    /// The same, with `continue_final_message` (vLLM, SGLang, llama-server).
+    FinalMessage,
+    /// The same, with `prefix: true` in the message (Mistral, DeepSeek).
+    Prefix,
 }
 
 settings!(
@@ -100,8 +162,58 @@ settings!(
         token_in_query: bool = false,
         /// Clock difference allowed at `exp` and `nbf`.
         leeway_ms: u64 = 5_000,
+        /// Public keys of whoever issues the users' tokens; absent: HS256 with a secret only.
+        jwks: Option<Jwks> = None,
     }
 );
+
+settings!(
+    /// A key set (RFC 7517), of one of `url` and `file`.
+    Jwks {
+        /// Where it is published; `https`.
+        url: Option<String> = None,
+        /// Where it is mounted.
+        file: Option<String> = None,
+        /// Let `url` be `http` beyond this machine: whoever is on the way can forge every token.
+        allow_http: bool = false,
+        /// What keys may be used with; a key's type and its own `alg` narrow it.
+        algorithms: Vec<SigningAlgorithm> = SigningAlgorithm::ALL.to_vec(),
+        /// How often it is read.
+        refresh_ms: u64 = 300_000,
+        /// A token that names an unknown key, or a failure, has it read sooner, but not sooner than this.
+        min_interval_ms: u64 = 10_000,
+        /// Of one read.
+        timeout_ms: u64 = 5_000,
+        /// Largest document.
+        max_bytes: usize = 64 * 1024,
+    }
+);
+
+/// Asymmetric algorithms of tokens (RFC 7518 section 3.1, RFC 8037).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum SigningAlgorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    #[rustfmt::skip]
+    pub const ALL: [Self; 9] = [
+        Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512,
+        Self::Es256, Self::Es384, Self::EdDsa,
+    ];
+}
 
 settings!(
     /// Bounds of one node and one user.
@@ -216,5 +328,14 @@ settings!(
     Page {
         /// Serve it at `GET /`.
         enabled: bool = false,
+    }
+);
+
+settings!(
+    /// Traces.
+    Telemetry {
+        /// Where a collector takes OTLP over HTTP, without `/v1/traces`; absent: no traces. The
+        /// standard variables `OTEL_EXPORTER_OTLP_ENDPOINT` and `…_TRACES_ENDPOINT` go before it.
+        otlp_endpoint: Option<String> = None,
     }
 );

@@ -3,6 +3,8 @@
 //!
 //! A directive stands at the start of the user's content: `[sim tokens=200 rate=50 seed=7 …]`.
 
+mod essay;
+
 use crate::chunk::{Chunk, ChunkType};
 use crate::id::{Epoch, Index};
 use smol_str::format_smolstr;
@@ -27,6 +29,8 @@ pub struct Directive {
     pub stall: Option<Index>,
     /// Types of the chunks, taken in turns.
     pub types: Vec<ChunkType>,
+    /// A Markdown text for people, instead of words; it has its own types.
+    pub essay: bool,
     /// The text also depends on the epoch that asked.
     pub vary_epoch: bool,
 }
@@ -42,6 +46,7 @@ impl Default for Directive {
             fail: None,
             stall: None,
             types: vec![ChunkType::Text],
+            essay: false,
             vary_epoch: false,
         }
     }
@@ -113,6 +118,9 @@ impl Directive {
             let (key, value) = pair.split_once('=').ok_or_else(bad)?;
             directive.set(key, value).ok_or_else(bad)?;
         }
+        if directive.essay && !pairs.contains("tokens=") {
+            directive.tokens = essay::length();
+        }
         Ok(directive)
     }
 
@@ -129,6 +137,7 @@ impl Directive {
             "fail" => self.fail = Some(Index(value.parse().ok()?)),
             "stall" => self.stall = Some(Index(value.parse().ok()?)),
             "types" => self.types = value.split(',').map(chunk_type).collect::<Option<_>>()?,
+            "text" if matches!(value, "words" | "essay") => self.essay = value == "essay",
             "vary" if value == "epoch" => self.vary_epoch = true,
             _ => return None,
         }
@@ -145,6 +154,9 @@ impl Directive {
     /// assert_ne!(v.chunk(Index(3), Epoch(1)), v.chunk(Index(3), Epoch(2)));
     /// ```
     pub fn chunk(&self, index: Index, epoch: Epoch) -> Chunk {
+        if self.essay && !self.vary_epoch {
+            return essay::chunk(self.seed, index);
+        }
         let turn = (index.0 / RUN) as usize % self.types.len().max(1);
         let kind = self.types.get(turn).copied().unwrap_or(ChunkType::Text);
         let word = WORDS[mix(self.seed ^ mix(index.0)) as usize % WORDS.len()];

@@ -1,5 +1,6 @@
 //! What an operator tells a node: drain, move or close a session, broadcast.
 
+use crate::api::interface::refusals::{OfBroadcast, OfCallOff, OfDrain, OfOperator, OfSession};
 use crate::api::{Body, Refused, patiently};
 use crate::broadcast::{self, Kind};
 use crate::node::Node;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use streamlog::{BusEvent, Key, LogError, Space, Target};
+use utoipa::ToSchema;
 
 /// Close codes an operator may send.
 const CLOSE_CODES: [CloseCode; 9] = [
@@ -34,12 +36,23 @@ pub(super) fn close_code(number: u16) -> Option<CloseCode> {
     CLOSE_CODES.into_iter().find(|code| code.number() == number)
 }
 
-/// `GET /admin/drain`.
+/// Says where the node stands between serving and gone.
+#[utoipa::path(
+    get, path = "/admin/drain", operation_id = "drainReport", tag = "admin",
+    responses((status = 200, description = "Where the node stands", body = DrainReport), OfOperator),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn report(State(node): State<Arc<Node>>) -> Json<DrainReport> {
     Json(node.drain_report())
 }
 
-/// `POST /admin/drain`: the phases follow; the report says how far they are.
+/// Begins a drain: the phases follow, the report says how far they are.
+#[utoipa::path(
+    post, path = "/admin/drain", operation_id = "drain", tag = "admin",
+    request_body(content = Option<DrainRequest>, description = "Absent: the defaults"),
+    responses((status = 202, description = "It began, or goes on", body = DrainReport), OfDrain),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn drain(
     State(node): State<Arc<Node>>,
     Body(body): Body,
@@ -49,7 +62,13 @@ pub(super) async fn drain(
     Ok((StatusCode::ACCEPTED, Json(node.drain_report())).into_response())
 }
 
-/// `DELETE /admin/drain?epoch=`: back to serving, where that is still possible.
+/// Calls a drain off: back to serving, where that is still possible.
+#[utoipa::path(
+    delete, path = "/admin/drain", operation_id = "callDrainOff", tag = "admin",
+    params(("epoch" = Option<u64>, Query, description = "At least that of the drain; absent: 0")),
+    responses((status = 200, description = "The node serves again", body = DrainReport), OfCallOff),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn call_off(
     State(node): State<Arc<Node>>,
     Query(pairs): Query<Vec<(String, String)>>,
@@ -77,7 +96,13 @@ impl FromRequestParts<Arc<Node>> for KnownSession {
     }
 }
 
-/// `POST /admin/sessions/{id}/goaway`: its sockets move to other nodes.
+/// Moves the sockets of a session to other nodes.
+#[utoipa::path(
+    post, path = "/admin/sessions/{session}/goaway", operation_id = "moveSession", tag = "admin",
+    params(("session" = SessionId, Path, description = "On any node")),
+    responses((status = 202, description = "Its sockets are told"), OfSession),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn goaway(
     State(node): State<Arc<Node>>,
     KnownSession(session): KnownSession,
@@ -85,14 +110,22 @@ pub(super) async fn goaway(
     publish(&node, BusEvent::Goaway(session)).await
 }
 
-/// Body of [`close`].
-#[derive(Deserialize)]
+/// How to close the sockets of a session.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CloseRequest)]
 struct Close {
     code: u16,
 }
 
-/// `POST /admin/sessions/{id}/close`: its sockets are closed, with 1000 if no code is given.
+/// Closes the sockets of a session, with 1000 if no code is given.
+#[utoipa::path(
+    post, path = "/admin/sessions/{session}/close", operation_id = "closeSession", tag = "admin",
+    params(("session" = SessionId, Path, description = "On any node")),
+    request_body(content = Option<Close>, description = "Absent: 1000"),
+    responses((status = 202, description = "Its sockets are told"), OfSession),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn close(
     State(node): State<Arc<Node>>,
     KnownSession(session): KnownSession,
@@ -104,14 +137,21 @@ pub(super) async fn close(
     publish(&node, BusEvent::Close(session, number)).await
 }
 
-/// Body of [`broadcast`].
-#[derive(Deserialize)]
+/// What to tell the other nodes.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BroadcastRequest)]
 struct Broadcast {
     r#type: Kind,
 }
 
-/// `POST /admin/broadcast`: every other node is told.
+/// Tells every other node something.
+#[utoipa::path(
+    post, path = "/admin/broadcast", operation_id = "broadcast", tag = "admin",
+    request_body = Broadcast,
+    responses((status = 202, description = "The other nodes are told"), OfBroadcast),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn broadcast(
     State(node): State<Arc<Node>>,
     Body(body): Body,

@@ -22,7 +22,10 @@ pub async fn listen(node: Arc<Node>) {
         match hint {
             Ok(hint) if is_for(&node, &hint) => heed(&node, hint),
             Ok(_) => {}
-            Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "hints about sessions were lost"),
+            Err(RecvError::Lagged(lost)) => {
+                node.metrics.bus_lost(lost);
+                tracing::warn!(lost, "hints about sessions were lost");
+            }
             Err(RecvError::Closed) => return,
         }
     }

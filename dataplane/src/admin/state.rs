@@ -1,5 +1,6 @@
 //! What an operator may read of this node and of the others. Ids and numbers, never content.
 
+use crate::api::interface::refusals::OfOperator;
 use crate::api::{Refused, patiently};
 use crate::node::Node;
 use axum::Json;
@@ -9,18 +10,25 @@ use protocol::{Epoch, Incarnation, Index, MessageId, NodeName};
 use serde::Serialize;
 use std::sync::Arc;
 use streamlog::{NodeRecord, Page, StreamLog};
+use utoipa::ToSchema;
 
-/// One of `GET /admin/streams`. Position and epoch are `null` while the log is away.
-#[derive(Debug, Serialize)]
+/// A live stream. Position and epoch are `null` while the log is away.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StreamView {
     message_id: MessageId,
     epoch: Option<Epoch>,
     tail: Option<Index>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
 }
 
-/// `GET /admin/streams`: live streams that this node owns.
+/// Lists the live streams that this node owns.
+#[utoipa::path(
+    get, path = "/admin/streams", operation_id = "liveStreams", tag = "admin",
+    responses((status = 200, description = "Live streams of this node", body = Vec<StreamView>), OfOperator),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn streams(
     State(node): State<Arc<Node>>,
 ) -> Result<Json<Vec<StreamView>>, Refused> {
@@ -46,8 +54,8 @@ impl StreamView {
     }
 }
 
-/// One of `GET /admin/nodes`.
-#[derive(Debug, Serialize)]
+/// A node.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NodeView {
     name: NodeName,
@@ -58,7 +66,12 @@ pub(super) struct NodeView {
     streams: usize,
 }
 
-/// `GET /admin/nodes`: every node the store knows, as it last spoke.
+/// Lists every node that the store knows, as it last spoke.
+#[utoipa::path(
+    get, path = "/admin/nodes", operation_id = "nodes", tag = "admin",
+    responses((status = 200, description = "Every node that the store knows", body = Vec<NodeView>), OfOperator),
+    security((), ("adminKey" = [])),
+)]
 pub(super) async fn nodes(State(node): State<Arc<Node>>) -> Result<Json<Vec<NodeView>>, Refused> {
     let nodes = patiently(node.directory.nodes()).await?;
     Ok(Json(nodes.into_iter().map(NodeView::from).collect()))

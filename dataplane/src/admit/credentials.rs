@@ -10,6 +10,9 @@ use http::request::Parts;
 use protocol::{ErrorCode, SUBPROTOCOL};
 
 const BEARER_ENTRY: &str = "bearer.";
+/// Detail of a STORE_UNAVAILABLE that comes from here.
+pub const CANNOT_CHECK: &str =
+    "the token or ticket cannot be checked: the issuer's keys or the store are away";
 
 /// A credential as it was found; not checked yet. Not `Debug`, so that no log can show it.
 enum Credential {
@@ -25,7 +28,7 @@ enum Credential {
 /// UNAUTHENTICATED, TOKEN_EXPIRED or STORE_UNAVAILABLE.
 pub async fn authenticate(node: &Node, parts: &Parts) -> Result<Identity, ErrorCode> {
     let identity = match find(parts, node.settings.auth.token_in_query) {
-        Some(Credential::Token(token)) => node.admit.verify(&token),
+        Some(Credential::Token(token)) => node.admit.verify_patiently(&token).await,
         Some(Credential::Ticket(ticket)) => ticket::redeem(node, &ticket).await,
         Some(Credential::Unreadable) | None => Err(ErrorCode::Unauthenticated),
     };

@@ -1,10 +1,14 @@
 //! Who may enter: tokens, tickets, resume tokens, rates.
 //!
-//! [`token`] reads JWTs, [`resume`] makes and reads resume tokens, [`ticket`] makes and redeems
-//! single-use tickets, [`credentials`] finds out of a request which of them it carries, [`rate`]
-//! holds the buckets.
+//! [`token`] reads JWTs, with shared secrets or with `public_keys`: [`key_set`] says which keys of a
+//! document are good for what, [`key_source`] fetches it. [`resume`] makes and reads resume tokens,
+//! [`ticket`] makes and redeems single-use tickets, [`credentials`] finds out of a request which of
+//! them it carries, [`rate`] holds the buckets.
 
 pub mod credentials;
+pub mod key_set;
+pub mod key_source;
+mod public_keys;
 pub mod rate;
 pub mod resume;
 pub mod ticket;
@@ -14,8 +18,11 @@ pub use credentials::authenticate;
 pub use rate::spend_request;
 pub use token::mint;
 
+use crate::node::Node;
+use key_set::NotRead;
 use protocol::{ErrorCode, SessionId, Settings, UserId};
-use std::sync::Once;
+use public_keys::Unknown;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use streamlog::Clock;
 
@@ -40,12 +47,24 @@ pub struct Keys {
     pub admin: Option<String>,
 }
 
+/// A token names a key that is not here; [`Admit::verify_patiently`] asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownKey;
+
+/// Keeps the public keys of the node fresh, until it stops.
+pub async fn keep_keys(node: Arc<Node>) {
+    if let Some(public) = &node.admit.tokens.public {
+        node.stop.run_until_cancelled(public.keep(&node.metrics)).await;
+    }
+}
+
 /// Chooses the crypto library of the JWT crate. Once a process, as often as you like.
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Refused only where somebody installed one before, and then there is one.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
 }
 
@@ -64,7 +83,7 @@ impl Admit {
     pub fn new(settings: &Settings, keys: Keys, clock: Clock) -> Self {
         install_crypto();
         Self {
-            tokens: token::Tokens::new(&settings.auth, &keys.jwt),
+            tokens: token::Tokens::new(&settings.auth, &keys.jwt, &clock),
             resumes: resume::Resumes::new(&keys.resume),
             buckets: rate::Buckets::new(&settings.limits, clock.clone()),
             admin: keys.admin,
@@ -73,12 +92,52 @@ impl Admit {
         }
     }
 
-    /// Checks a user's token.
+    /// Checks a user's token with the keys that are here.
     ///
     /// # Errors
-    /// TOKEN_EXPIRED where nothing but its time is wrong, else UNAUTHENTICATED.
+    /// [`UnknownKey`], where that decides nothing. Inside: TOKEN_EXPIRED where nothing but its time
+    /// is wrong, else UNAUTHENTICATED.
+    pub fn verify_at_once(&self, token: &str) -> Result<Result<Identity, ErrorCode>, UnknownKey> {
+        match self.tokens.read(token, self.clock.wall(), self.leeway) {
+            Ok(identity) => Ok(self.still_good(identity)),
+            Err(NotRead::Refused) => Ok(Err(ErrorCode::Unauthenticated)),
+            Err(NotRead::UnknownKey) => Err(UnknownKey),
+        }
+    }
+
+    /// Checks a user's token. Of a key that is not here: waits for newer keys, where they may be
+    /// asked for; a few seconds at most.
+    ///
+    /// # Errors
+    /// TOKEN_EXPIRED where nothing but its time is wrong. STORE_UNAVAILABLE where its key is not here
+    /// and the issuer's keys cannot be read: nobody knows. Else UNAUTHENTICATED.
+    pub async fn verify_patiently(&self, token: &str) -> Result<Identity, ErrorCode> {
+        if let Ok(decided) = self.verify_at_once(token) {
+            return decided;
+        }
+        let answered = match &self.tokens.public {
+            Some(public) => public.refresh().await,
+            None => true,
+        };
+        if answered { self.verify(token) } else { Err(ErrorCode::StoreUnavailable) }
+    }
+
+    /// As [`Self::verify_patiently`], without the patience.
+    ///
+    /// # Errors
+    /// As [`Self::verify_patiently`].
     pub fn verify(&self, token: &str) -> Result<Identity, ErrorCode> {
-        self.still_good(self.tokens.read(token, self.clock.wall(), self.leeway)?)
+        self.verify_at_once(token).unwrap_or_else(|UnknownKey| {
+            Err(match self.tokens.public.as_ref().map(public_keys::PublicKeys::unknown) {
+                Some(Unknown::ToThisNode) => ErrorCode::StoreUnavailable,
+                Some(Unknown::ToTheIssuer) | None => ErrorCode::Unauthenticated,
+            })
+        })
+    }
+
+    /// Public keys that are here: `None` where none are configured, 0 before they were read.
+    pub fn public_keys(&self) -> Option<usize> {
+        self.tokens.public.as_ref().map(|public| public.count().unwrap_or_default())
     }
 
     /// An identity that was good once, checked against the time.

@@ -16,9 +16,15 @@ use tokio::time::Instant;
 
 /// The node's clock as the bucket library wants it: time since the node began.
 #[derive(Clone)]
-struct BucketClock {
+pub(crate) struct BucketClock {
     clock: Clock,
     base: Instant,
+}
+
+impl BucketClock {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { base: clock.now(), clock }
+    }
 }
 
 impl governor::clock::Clock for BucketClock {
@@ -40,7 +46,7 @@ pub(super) struct Buckets {
 
 impl Buckets {
     pub(super) fn new(limits: &settings::Limits, clock: Clock) -> Self {
-        let clock = BucketClock { base: clock.now(), clock };
+        let clock = BucketClock::new(clock);
         let bucket = |per_second| {
             let quota = Quota::per_second(at_least_one(per_second));
             let quota = quota.allow_burst(at_least_one(limits.accept_burst));

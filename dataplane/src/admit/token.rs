@@ -1,17 +1,19 @@
 //! Users' tokens: JWTs (RFC 7519), checked and minted.
 
+use super::key_set::NotRead;
+use super::public_keys::PublicKeys;
 use super::{Identity, install_crypto};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use protocol::client_frame::MAX_TOKEN_BYTES;
-use protocol::{ErrorCode, UserId, settings};
+use protocol::{UserId, settings};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use streamlog::Clock;
 
 /// Longest `sub`, in bytes: it is part of every key in the store.
 pub const MAX_USER_BYTES: usize = 256;
-/// Algorithms a token may be signed with.
-const ALGORITHM: Algorithm = Algorithm::HS256;
+/// What a token may be signed with where the secret is shared.
+const SHARED: Algorithm = Algorithm::HS256;
 
 /// What we read of a token. Dates are RFC 7519's NumericDate: seconds, fractions allowed.
 #[derive(Deserialize)]
@@ -21,33 +23,23 @@ struct Claims {
     nbf: Option<f64>,
 }
 
-/// Reads tokens.
+/// Reads tokens: by shared secrets, by public keys, or both. A token's header chooses between the
+/// two and among the keys; what each key is good for is not the token's to say.
 pub(super) struct Tokens {
-    keys: Vec<DecodingKey>,
+    secrets: Vec<DecodingKey>,
     validation: Validation,
+    pub(super) public: Option<PublicKeys>,
 }
 
 impl Tokens {
-    pub(super) fn new(auth: &settings::Auth, secrets: &[Vec<u8>]) -> Self {
-        let mut validation = Validation::new(ALGORITHM);
-        // The library would ask the machine's clock; ours is injected, see `read`.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let mut required = vec!["exp", "sub"];
-        if let Some(issuer) = &auth.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.validate_aud = auth.audience.is_some();
-        if let Some(audience) = &auth.audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
-        }
-        validation.set_required_spec_claims(&required);
+    pub(super) fn new(auth: &settings::Auth, secrets: &[Vec<u8>], clock: &Clock) -> Self {
+        let validation = validation(auth);
         // Anybody can sign with an empty key.
         let usable = secrets.iter().filter(|secret| !secret.is_empty());
-        let keys = usable.map(|secret| DecodingKey::from_secret(secret)).collect();
-        Self { keys, validation }
+        let secrets = usable.map(|secret| DecodingKey::from_secret(secret)).collect();
+        let public = auth.jwks.clone();
+        let public = public.map(|jwks| PublicKeys::new(jwks, validation.clone(), clock.clone()));
+        Self { secrets, validation, public }
     }
 
     /// Everything but `exp`, which the caller checks last: an expired token must be good otherwise.
@@ -56,23 +48,56 @@ impl Tokens {
         token: &str,
         now: jiff::Timestamp,
         leeway: Duration,
-    ) -> Result<Identity, ErrorCode> {
+    ) -> Result<Identity, NotRead> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(ErrorCode::Unauthenticated);
+            return Err(NotRead::Refused);
         }
-        let read = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok();
-        let data = self.keys.iter().find_map(read).ok_or(ErrorCode::Unauthenticated)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| NotRead::Refused)?;
         // RFC 7515 section 4.1.11: an extension we do not know makes the token invalid.
-        let understood = data.header.crit.is_none();
-        let Claims { sub, exp, nbf } = data.claims;
+        if header.crit.is_some() {
+            return Err(NotRead::Refused);
+        }
+        let Claims { sub, exp, nbf } = self.claims(token, &header)?;
         let names_somebody =
             (1..=MAX_USER_BYTES).contains(&sub.len()) && !sub.chars().any(char::is_control);
         let begun = nbf.is_none_or(|nbf| nbf <= seconds(now) + leeway.as_secs_f64());
-        if !(understood && names_somebody && begun) {
-            return Err(ErrorCode::Unauthenticated);
+        if !(names_somebody && begun) {
+            return Err(NotRead::Refused);
         }
         Ok(Identity { user: UserId::new(&sub), expires_at: timestamp(exp) })
     }
+
+    fn claims(&self, token: &str, header: &Header) -> Result<Claims, NotRead> {
+        match (header.alg, &self.public) {
+            (SHARED, _) => {
+                let read = |key| jsonwebtoken::decode(token, key, &self.validation).ok();
+                let data = self.secrets.iter().find_map(read).ok_or(NotRead::Refused)?;
+                Ok(data.claims)
+            }
+            (Algorithm::HS384 | Algorithm::HS512, _) | (_, None) => Err(NotRead::Refused),
+            (_, Some(public)) => public.read(token, header),
+        }
+    }
+}
+
+/// What is asked of every token; the algorithm is the shared secrets'.
+pub(crate) fn validation(auth: &settings::Auth) -> Validation {
+    let mut validation = Validation::new(SHARED);
+    // The library would ask the machine's clock; ours is injected, see `read`.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    let mut required = vec!["exp", "sub"];
+    if let Some(issuer) = &auth.issuer {
+        validation.set_issuer(&[issuer]);
+        required.push("iss");
+    }
+    validation.validate_aud = auth.audience.is_some();
+    if let Some(audience) = &auth.audience {
+        validation.set_audience(&[audience]);
+        required.push("aud");
+    }
+    validation.set_required_spec_claims(&required);
+    validation
 }
 
 fn seconds(at: jiff::Timestamp) -> f64 {
@@ -100,7 +125,7 @@ pub fn mint(secret: &[u8], user: &str, ttl: Duration, clock: &Clock) -> String {
     let now = clock.wall().as_second();
     let claims = Minted { sub: user, iat: now, exp: now.saturating_add(ttl.as_secs() as i64) };
     let key = EncodingKey::from_secret(secret);
-    jsonwebtoken::encode(&Header::new(ALGORITHM), &claims, &key).unwrap_or_default()
+    jsonwebtoken::encode(&Header::new(SHARED), &claims, &key).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -109,7 +134,7 @@ mod tests {
     use crate::admit::{Admit, Keys};
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use protocol::Settings;
+    use protocol::{ErrorCode, Settings};
     use serde_json::{Value, json};
 
     const NOW: i64 = 1_767_225_600;
@@ -131,7 +156,7 @@ mod tests {
     }
 
     fn hs256(secret: &[u8], claims: &Value) -> String {
-        sign(secret, &Header::new(ALGORITHM), claims)
+        sign(secret, &Header::new(SHARED), claims)
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,7 +239,7 @@ mod tests {
             format!("{header}.{payload}.{signature}")
         };
         let unsigned = URL_SAFE_NO_PAD.encode(json!({"alg": "none"}).to_string());
-        let mut extended = Header::new(ALGORITHM);
+        let mut extended = Header::new(SHARED);
         extended.crit = Some(vec!["exp2".to_owned()]);
         let bad = [
             String::new(),

@@ -9,6 +9,7 @@ mod position;
 pub(super) use places::Places;
 
 use super::extract::{Caller, MessageName};
+use super::interface::refusals::OfStream;
 use super::{PATIENCE, Refused, messages};
 use crate::admit::Identity;
 use crate::metrics::Via;
@@ -22,7 +23,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderName, HeaderValue, StatusCode};
 use places::Place;
 use position::{Position, PositionOfRequest};
-use protocol::server_frame::{Complete, ErrorData, Reset, Status, StreamState};
+use protocol::server_frame::{Complete, ErrorData, RecoveryStatus, Reset, Status, StreamState};
 use protocol::{Chunk, ChunkType, DrainPhase, Epoch, ErrorCode, Index, MessageId, OnDisconnect};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -30,7 +31,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use streamlog::{Event, FollowError, Follower, Opening, Slice};
+use streamlog::{Cursor, Event, FollowError, Follower, Opening, Slice};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,7 +39,25 @@ use tokio::time::Instant;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Follows from the request's position.
+/// Follows an answer from the request's position.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{message}/stream", operation_id = "follow", tag = "answers",
+    params(
+        ("message" = MessageId, Path, description = "Which message"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event received, \
+            `<epoch>.<index>`, or a bare index; counts before `after`"),
+        ("after" = Option<String>, Query, description = "As `Last-Event-ID`; -1: from the start"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events; `data` is JSON on one line: `chunk` \
+            (ChunkData, id `<epoch>.<index>`), `complete` (Complete, id `<epoch>.end`, the last one), \
+            `reset` (Reset), `status` (Status), `error` (ErrorData, the last one)",
+            body = String, content_type = "text/event-stream"),
+        (status = 204, description = "`<epoch>.end` was given: there is nothing more"),
+        OfStream,
+    ),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn follow(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,
@@ -57,9 +76,23 @@ pub(super) async fn follow(
     let place = places.take(&caller.user, node.settings.limits.sockets_per_user);
     let place = place.ok_or(ErrorCode::RateLimited)?;
     let mut follower = node.follow(&caller.user, message, cursor);
+    let recovers = cursor != Cursor::START;
     let first = match tokio::time::timeout(PATIENCE, follower.next()).await {
-        Ok(Some(Ok(Event::Attached(found)))) => (found.opening, found.head.epoch),
-        Ok(Some(Err(error))) => return Err(code(error).into()),
+        Ok(Some(Ok(Event::Attached(found)))) => {
+            if recovers {
+                let ended = found.head.seal.is_some();
+                let status =
+                    if ended { RecoveryStatus::Completed } else { RecoveryStatus::Recovered };
+                node.metrics.recovered(status, Some(found.source));
+            }
+            (found.opening, found.head.epoch)
+        }
+        Ok(Some(Err(error))) => {
+            if recovers {
+                node.metrics.recovered(status_of(error), None);
+            }
+            return Err(code(error).into());
+        }
         // Whose it is cannot be known while the log is away.
         Ok(_) | Err(_) => return Err(ErrorCode::StoreUnavailable.into()),
     };
@@ -78,6 +111,13 @@ const fn code(error: FollowError) -> ErrorCode {
     match error {
         FollowError::NotFound => ErrorCode::NotFound,
         FollowError::Expired => ErrorCode::Expired,
+    }
+}
+
+const fn status_of(error: FollowError) -> RecoveryStatus {
+    match error {
+        FollowError::NotFound => RecoveryStatus::NotFound,
+        FollowError::Expired => RecoveryStatus::Expired,
     }
 }
 

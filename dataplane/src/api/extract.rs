@@ -2,6 +2,7 @@
 //! first, so that a stranger learns nothing from the other errors.
 
 use super::{MAX_BODY_BYTES, Refused};
+use crate::admit::credentials::CANNOT_CHECK;
 use crate::admit::{Identity, authenticate};
 use crate::node::Node;
 use axum::body::Bytes;
@@ -23,7 +24,11 @@ impl FromRequestParts<Arc<Node>> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Refused> {
-        super::patiently(authenticate(node, parts)).await.map(Self)
+        let identity = super::patiently(authenticate(node, parts)).await;
+        identity.map(Self).map_err(|refused| match refused.0.code {
+            ErrorCode::StoreUnavailable => Refused(refused.0, Some(CANNOT_CHECK.to_owned())),
+            _ => refused,
+        })
     }
 }
 

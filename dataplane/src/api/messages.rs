@@ -1,15 +1,18 @@
 //! Asking, reading and cancelling answers.
 
 use super::extract::{Body, Caller, ConversationName, MessageName};
+use super::interface::RequestBody;
+use super::interface::refusals::{OfMessage, OfRequest};
 use super::{Refused, patiently};
 use crate::node::Node;
-use axum::Json;
+use crate::telemetry::TraceContext;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::header::LOCATION;
 use http::{HeaderName, StatusCode};
 use protocol::http::{MessageStatus, MessageView};
-use protocol::server_frame::Status;
+use protocol::server_frame::{Accepted, Status};
 use protocol::{ClientFrame, ErrorCode, Index, MessageId, Seal, SealStatus, UserId};
 use std::sync::Arc;
 use streamlog::{LogError, Page, StreamLog};
@@ -17,22 +20,40 @@ use streamlog::{LogError, Page, StreamLog};
 /// What no proxy and no browser may keep.
 const NO_STORE: (HeaderName, &str) = (http::header::CACHE_CONTROL, "no-store");
 
-/// `POST /api/v1/conversations/{id}/messages`: starts an answer.
+/// Starts an answer.
+#[utoipa::path(
+    post, path = "/api/v1/conversations/{conversation}/messages", operation_id = "ask", tag = "answers",
+    params(("conversation" = String, Path, description = "A UUID, or `new`")),
+    request_body = RequestBody,
+    responses(
+        (status = 202, description = "Request and answer are in the log", body = Accepted,
+            headers(("Location" = String, description = "Where to follow the answer"))),
+        OfRequest,
+    ),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn ask(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,
     ConversationName(conversation): ConversationName,
+    Extension(trace): Extension<TraceContext>,
     Body(body): Body,
 ) -> Result<Response, Refused> {
     let mut request = ClientFrame::parse_request_body(&body)?;
     request.conversation_id = conversation;
-    let accepted = node.accept(&caller.user, request).await?;
+    let accepted = node.accept_in_trace(&caller.user, request, Some(&trace)).await?;
     let location = format!("/api/v1/messages/{}/stream", accepted.message_id);
     let headers = [NO_STORE, (LOCATION, location.as_str())];
     Ok((StatusCode::ACCEPTED, headers, Json(accepted)).into_response())
 }
 
-/// `GET /api/v1/messages/{id}`: the answer as it stands, also while it grows.
+/// The answer as it stands, also while it grows.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{message}", operation_id = "readMessage", tag = "answers",
+    params(("message" = MessageId, Path, description = "Which message")),
+    responses((status = 200, description = "The answer so far", body = MessageView), OfMessage),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn view(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,
@@ -45,7 +66,13 @@ pub(super) async fn view(
     Ok(([NO_STORE], Json(shown(&page))).into_response())
 }
 
-/// `DELETE /api/v1/messages/{id}/stream`: asks the owner, wherever it is, to stop.
+/// Asks the owner of a live answer, wherever it is, to stop.
+#[utoipa::path(
+    delete, path = "/api/v1/messages/{message}/stream", operation_id = "cancel", tag = "answers",
+    params(("message" = MessageId, Path, description = "Which message")),
+    responses((status = 200, description = "`cancelling`, or `sealed`: it had ended", body = Status), OfMessage),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn cancel(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,

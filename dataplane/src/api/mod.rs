@@ -1,10 +1,11 @@
 //! The data port's HTTP interface (protocol section 6).
 //!
 //! [`extract`] says who asks for what, [`messages`] asks and reads, [`events`] follows over SSE,
-//! [`sessions`] lists, [`problem`] is the form of every error.
+//! [`sessions`] lists, [`problem`] is the form of every error, [`interface`] are the documents of it all.
 
 mod events;
 mod extract;
+pub mod interface;
 mod messages;
 mod problem;
 mod sessions;
@@ -14,11 +15,11 @@ pub use extract::Caller;
 pub use problem::{PROBLEM_JSON, Refused, problem, wrong_method};
 
 use crate::node::Node;
+use crate::page;
 use crate::telemetry;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Largest body of a request, in bytes: as of a frame.
 pub const MAX_BODY_BYTES: usize = protocol::MAX_FRAME_BYTES;
@@ -41,22 +44,32 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Every route of the data port, the WebSocket's included.
 pub fn router(node: Arc<Node>) -> Router {
     let cors = cors(&node.settings.auth.allowed_origins);
+    let shows_page = node.settings.page.enabled;
     let places = Arc::new(events::Places::default());
-    let router = Router::new()
-        .route("/ws/chat", get(crate::socket::upgrade))
-        .route("/api/v1/tickets", post(sessions::ticket))
-        .route("/api/v1/sessions", get(sessions::list))
-        .route("/api/v1/conversations/{conversation}/messages", post(messages::ask))
-        .route("/api/v1/messages/{message}", get(messages::view))
-        .route("/api/v1/messages/{message}/stream", get(events::follow))
-        .route("/api/v1/messages/{message}/stream", delete(messages::cancel))
-        .layer(Extension(places))
-        .with_state(node.clone());
+    let (router, _) = routes().split_for_parts();
+    let router = router.layer(Extension(places)).with_state(node.clone());
+    let router = match shows_page {
+        true => router.merge(page::router(page::Reach::Itself)),
+        false => router,
+    };
     let router = with_problems(router).layer(from_fn_with_state(node, telemetry::trace_request));
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
     }
+}
+
+/// The routes, each with its documentation. Paths and methods stand beside the handlers.
+fn routes() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::new()
+        .routes(routes!(crate::socket::upgrade::upgrade))
+        .routes(routes!(sessions::ticket))
+        .routes(routes!(sessions::list))
+        .routes(routes!(messages::ask))
+        .routes(routes!(messages::view))
+        .routes(routes!(events::follow, messages::cancel))
+        .routes(routes!(interface::serve_openapi))
+        .routes(routes!(interface::serve_asyncapi))
 }
 
 /// What is refused before any handler is refused in the one form as well, and a panic is told to

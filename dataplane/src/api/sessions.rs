@@ -1,5 +1,6 @@
 //! A user's sessions on all nodes, and tickets to open one.
 
+use super::interface::refusals::{OfTicket, OfUser};
 use super::{Caller, Refused, patiently};
 use crate::admit::{rate, ticket};
 use crate::node::Node;
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use jiff::Timestamp;
 use protocol::SessionId;
-use protocol::http::SessionView;
+use protocol::http::{SessionView, Ticket};
 use serde::Deserialize;
 use std::sync::Arc;
 use streamlog::Space;
@@ -22,7 +23,12 @@ struct Place {
     connected_at: Timestamp,
 }
 
-/// `POST /api/v1/tickets`.
+/// Makes a ticket for a client that can set no header.
+#[utoipa::path(
+    post, path = "/api/v1/tickets", operation_id = "makeTicket", tag = "sessions",
+    responses((status = 200, description = "A ticket for 30 s", body = Ticket), OfTicket),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn ticket(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,
@@ -32,7 +38,12 @@ pub(super) async fn ticket(
     Ok(([(CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
 }
 
-/// `GET /api/v1/sessions`.
+/// Lists the user's sessions, on all nodes.
+#[utoipa::path(
+    get, path = "/api/v1/sessions", operation_id = "listSessions", tag = "sessions",
+    responses((status = 200, description = "The user's sessions, on all nodes", body = Vec<SessionView>), OfUser),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub(super) async fn list(
     Caller(caller): Caller,
     State(node): State<Arc<Node>>,

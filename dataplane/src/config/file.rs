@@ -101,9 +101,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let mut settings = Settings::default();
-        for store in
-            [Store::Memory, Store::Redis(Redis { url: "redis://a:1".into(), prefix: "b:c".into() })]
-        {
+        for store in [
+            Store::Memory,
+            Store::Redis(Redis { url: "redis://a:1".into(), prefix: "b:c".into(), ca_file: None }),
+        ] {
             settings.store = store;
             settings.auth.allowed_origins = vec!["https://x.example".into()];
             let text = write(&settings).unwrap();

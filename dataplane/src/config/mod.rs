@@ -1,15 +1,19 @@
 //! A process's configuration: one strict YAML file, secrets beside it, and checks of both.
 //!
-//! [`file`] reads the file, [`problems`] judges what it says, [`secrets`] reads what must not stand
-//! in it.
+//! [`file`] reads the file, [`problems`] and [`provider_problems`] judge what it says, [`secrets`] reads
+//! what must not stand in it.
 
 pub mod file;
 pub mod problems;
+pub mod provider_problems;
 pub mod secrets;
 
 use crate::admit::Keys;
+use crate::admit::key_set::KeySet;
+use crate::admit::token::validation;
+use crate::upstream::ProviderKeys;
 use problems::{Problem, problems};
-use protocol::{NodeName, Settings};
+use protocol::{NodeName, Settings, settings};
 use secrets::{Environment, Secrets};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +31,8 @@ pub struct Config {
     pub keys: Keys,
     /// Redis' password.
     pub redis_password: Option<String>,
+    /// Keys of providers.
+    pub provider_keys: ProviderKeys,
     /// Which secrets there are.
     secrets: Vec<String>,
 }
@@ -64,6 +70,7 @@ impl Config {
     pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let settings = file::read(path).map_err(ConfigError::File)?;
         let mut found = problems(&settings);
+        found.extend(key_set_file(&settings.auth));
         let name = match name(&settings, environment) {
             Ok(name) => name,
             Err(problem) => {
@@ -71,7 +78,7 @@ impl Config {
                 NodeName::new("")
             }
         };
-        let secrets = match secrets::read(environment, settings.node.open_admin) {
+        let secrets = match secrets::read(environment, &settings) {
             Ok(secrets) => secrets,
             Err(problems) => {
                 found.extend(problems);
@@ -86,6 +93,7 @@ impl Config {
             name,
             keys: Keys { jwt: secrets.jwt, resume: secrets.resume, admin: secrets.admin },
             redis_password: secrets.redis,
+            provider_keys: secrets.providers,
             secrets: secrets.summary,
         })
     }
@@ -107,6 +115,21 @@ impl Config {
         }
         Ok(text)
     }
+}
+
+/// A key set that is a file must be there and usable; one that is a URL may come up later.
+fn key_set_file(auth: &settings::Auth) -> Option<Problem> {
+    let jwks = auth.jwks.as_ref()?;
+    let path = jwks.file.as_ref().filter(|path| !path.trim().is_empty())?;
+    let read = std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"));
+    let parsed = read.and_then(|document| {
+        if document.len() > jwks.max_bytes {
+            return Err(format!("{path} has more than auth.jwks.maxBytes, {}", jwks.max_bytes));
+        }
+        let set = KeySet::parse(&document, &jwks.algorithms, &validation(auth));
+        set.map(drop).map_err(|why| format!("{path} cannot be used: {why}"))
+    });
+    parsed.err().map(|what| Problem { key: "auth.jwks.file".to_owned(), what })
 }
 
 /// `Err(None)`: it is wrong in the file, which is a problem that was found there.
@@ -160,6 +183,29 @@ mod tests {
         assert!(bad.contains("POD_NAME: \"a b\" is no node name"), "{bad}");
         let bad = load(&format!("{open}  name: a b\n"), &[]).err().unwrap();
         assert!(bad.contains("1 problem with") && bad.contains("node.name"), "{bad}");
+    }
+
+    #[test]
+    fn a_key_set_in_a_file_is_looked_at_before_the_node_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let text = format!(
+            "node:\n  openAdmin: true\n  name: n\nauth:\n  audience: chat\n  jwks:\n    file: {}\n",
+            path.display()
+        );
+        let error = load(&text, &[]).err().unwrap();
+        assert!(error.contains("auth.jwks.file: cannot read"), "{error}");
+        std::fs::write(&path, r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#).unwrap();
+        let error = load(&text, &[]).err().unwrap();
+        assert!(
+            error.contains("none of its 1 keys can check a token; the first is sym"),
+            "{error}"
+        );
+        let key =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        std::fs::write(&path, format!(r#"{{"keys": [{key}]}}"#)).unwrap();
+        let printed = load(&text, &[]).ok().unwrap().effective().unwrap();
+        assert!(printed.contains("keys.json") && printed.contains("EdDSA"), "{printed}");
     }
 
     #[test]

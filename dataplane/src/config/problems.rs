@@ -1,6 +1,8 @@
 //! Whether settings make sense together. Pure: settings in, everything that is wrong with them out,
 //! all at once, so that a file is corrected in one go.
 
+use super::provider_problems::provider_problems;
+use crate::admit::key_source::is_loopback;
 use protocol::settings::{Node, Redis, Store};
 use protocol::{Settings, settings};
 use std::fmt;
@@ -10,13 +12,17 @@ use url::Url;
 /// Longest name of a node: what a host name may have (RFC 1123).
 const MAX_NAME_CHARS: usize = 253;
 /// Longest time any setting may name: a day.
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Largest number of anything that is counted.
-const MANY: u64 = 10_000_000;
+pub(super) const MANY: u64 = 10_000_000;
 /// A window longer than this is a pause that people see.
 const MAX_COALESCE_MS: u64 = 1_000;
 /// Largest clock difference that is still one.
 const MAX_LEEWAY_MS: u64 = 300_000;
+/// Longest time that one read of a key set may take.
+const MAX_KEY_SET_MS: u64 = 60_000;
+/// Largest key set.
+const MAX_KEY_SET_BYTES: u64 = 1024 * 1024;
 /// What a page or a queue must hold at least: one chunk of 1,024 characters, escaped.
 const MIN_PAGE_BYTES: u64 = 16 * 1024;
 /// Most of one replay page and of one socket's queue.
@@ -52,8 +58,8 @@ pub fn problems(settings: &Settings) -> Vec<Problem> {
     checks.stream(&settings.stream);
     checks.ownership(&settings.ownership);
     checks.drain(&settings.drain);
-    let page = !settings.page.enabled;
-    checks.ensure(page, "page.enabled", || "only the playground serves the page yet; false".into());
+    checks.telemetry(&settings.telemetry);
+    checks.found.extend(provider_problems(&settings.upstream));
     checks.found
 }
 
@@ -105,7 +111,11 @@ impl Checks {
     }
 
     fn store(&mut self, store: &Store) {
-        let Store::Redis(Redis { url, prefix }) = store else { return };
+        let Store::Redis(Redis { url, prefix, ca_file }) = store else { return };
+        let without_tls = ca_file.is_some() && !url.starts_with("rediss:");
+        self.ensure(!without_tls, "store.redis.caFile", || {
+            "is of TLS, and store.redis.url does not begin with rediss:".to_owned()
+        });
         if let Err(what) = redis_url(url) {
             self.ensure(false, "store.redis.url", || what);
         }
@@ -113,6 +123,20 @@ impl Checks {
         let good = (1..=64).contains(&prefix.len()) && prefix.chars().all(plain);
         self.ensure(good, "store.redis.prefix", || {
             format!("{prefix:?}, but 1 to 64 letters, digits, `-`, `_`, `.`, `:` are allowed")
+        });
+    }
+
+    fn telemetry(&mut self, telemetry: &settings::Telemetry) {
+        let Some(address) = &telemetry.otlp_endpoint else { return };
+        let url = Url::parse(address).ok();
+        let good = url.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.username().is_empty()
+        });
+        self.ensure(good, "telemetry.otlpEndpoint", || {
+            format!("{address:?} is no address of a collector; for example http://collector:4318")
         });
     }
 
@@ -127,6 +151,40 @@ impl Checks {
             self.ensure(named, key, || "empty; leave it out to accept any".to_owned());
         }
         self.within("auth.leewayMs", auth.leeway_ms, 0..=MAX_LEEWAY_MS);
+        if let Some(jwks) = &auth.jwks {
+            self.jwks(jwks);
+            // An issuer signs for others too (RFC 8725 sections 3.8 and 3.9).
+            let bound = auth.issuer.is_some() || auth.audience.is_some();
+            self.ensure(bound, "auth.audience", || {
+                "is missing: with auth.jwks name the audience of our tokens, the issuer, or best both"
+                    .to_owned()
+            });
+        }
+    }
+
+    fn jwks(&mut self, jwks: &settings::Jwks) {
+        match (&jwks.url, &jwks.file) {
+            (Some(url), None) => {
+                if let Err(what) = key_set_url(url, jwks.allow_http) {
+                    self.ensure(false, "auth.jwks.url", || what);
+                }
+            }
+            (None, Some(file)) => {
+                let named = !file.trim().is_empty();
+                self.ensure(named, "auth.jwks.file", || "empty; name a file".to_owned());
+            }
+            _ => self.ensure(false, "auth.jwks", || "needs one of url and file".to_owned()),
+        }
+        let some = !jwks.algorithms.is_empty();
+        self.ensure(some, "auth.jwks.algorithms", || {
+            "empty; leave it out to allow all, or name some, for example [RS256]".to_owned()
+        });
+        self.within("auth.jwks.refreshMs", jwks.refresh_ms, 1_000..=DAY_MS);
+        let least = ("auth.jwks.minIntervalMs", jwks.min_interval_ms);
+        self.within(least.0, least.1, 100..=DAY_MS);
+        self.at_most(least, ("auth.jwks.refreshMs", jwks.refresh_ms));
+        self.within("auth.jwks.timeoutMs", jwks.timeout_ms, 100..=MAX_KEY_SET_MS);
+        self.within("auth.jwks.maxBytes", jwks.max_bytes as u64, 256..=MAX_KEY_SET_BYTES);
     }
 
     fn limits(&mut self, limits: &settings::Limits) {
@@ -237,6 +295,29 @@ fn redis_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Where keys may come from. Whoever can change them on their way can forge every token.
+fn key_set_url(text: &str, allow_http: bool) -> Result<(), String> {
+    let example = "for example https://login.example.org/.well-known/jwks.json";
+    // What was written may hold a password: it is not repeated.
+    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {example}"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_http || is_loopback(&url) => {}
+        "http" => {
+            return Err(
+                "is http, and whoever is on the way could forge every token; use https, or \
+                        set auth.jwks.allowHttp: true where nobody is"
+                    .to_owned(),
+            );
+        }
+        scheme => return Err(format!("begins with {scheme}:, but https: is needed; {example}")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or a password; a key set is public, leave them out".to_owned());
+    }
+    Ok(())
+}
+
 /// As browsers send it (RFC 6454 section 6.1): no path, no `/` at the end.
 fn is_origin(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| {
@@ -264,12 +345,13 @@ mod tests {
         assert_eq!(found(|_| {}), Vec::<String>::new());
         assert_eq!(redis("rediss://chat@redis.example.org:6380/2"), Vec::<String>::new());
         assert_eq!(found(|s| s.stream.coalesce_ms = 0), Vec::<String>::new());
+        assert_eq!(found(|s| s.page.enabled = true), Vec::<String>::new());
     }
 
     #[test]
     fn each_rule_names_its_key_and_what_is_allowed() {
         type Change = fn(&mut Settings);
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 17] = [
             (|s| s.node.name = Some("a b".into()), "node.name: \"a b\" is no node name"),
             (|s| s.node.admin_address = s.node.data_address, "node.adminAddress: 0.0.0.0:8080 has"),
             (|s| s.auth.allowed_origins = vec!["https://x/".into()], "auth.allowedOrigins: \"htt"),
@@ -287,13 +369,57 @@ mod tests {
             (|s| s.ownership.unclaimed_ms = 4_000, "ownership.leaseMs: 5000 is more than owner"),
             (|s| s.drain.linger_ms = 30_000, "drain.lingerMs: 30000 is more than drain.sigtermMs"),
             (|s| s.drain.goaways_per_second = 0, "drain.goawaysPerSecond: 0"),
-            (|s| s.page.enabled = true, "page.enabled: only the playground"),
         ];
         for (change, expected) in cases {
             let found = found(change);
             assert_eq!(found.len(), 1, "{expected}: {found:?}");
             assert!(found[0].starts_with(expected), "{expected}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_key_set_comes_from_one_place_that_nobody_can_change_on_the_way() {
+        let with = |change: fn(&mut settings::Jwks)| {
+            found(|s| {
+                let url = Some("https://login.example.org/keys".to_owned());
+                let mut jwks = settings::Jwks { url, ..settings::Jwks::default() };
+                change(&mut jwks);
+                s.auth.audience = Some("chat".to_owned());
+                s.auth.jwks = Some(jwks);
+            })
+        };
+        type Change = fn(&mut settings::Jwks);
+        let good: [Change; 4] = [
+            |_| {},
+            |jwks| jwks.url = Some("http://127.0.0.1:9/keys".into()),
+            |jwks| (jwks.url, jwks.allow_http) = (Some("http://dex:5556/keys".into()), true),
+            |jwks| (jwks.url, jwks.file) = (None, Some("/etc/keys.json".into())),
+        ];
+        for change in good {
+            assert_eq!(with(change), Vec::<String>::new());
+        }
+        let bad: [(Change, &str); 10] = [
+            (|jwks| jwks.url = None, "auth.jwks: needs one of"),
+            (|jwks| jwks.file = Some("/x".into()), "auth.jwks: needs one of"),
+            (|jwks| jwks.url = Some("keys".into()), "auth.jwks.url: is no URL"),
+            (|jwks| jwks.url = Some("ftp://a/b".into()), "auth.jwks.url: begins with ftp:"),
+            (|jwks| jwks.url = Some("http://dex:5556/keys".into()), "auth.jwks.url: is http"),
+            (|jwks| jwks.url = Some("https://u:hunter2@a/".into()), "auth.jwks.url: holds a user"),
+            (|jwks| jwks.algorithms.clear(), "auth.jwks.algorithms: empty"),
+            (|jwks| jwks.min_interval_ms = 600_000, "auth.jwks.minIntervalMs: 600000 is more"),
+            (|jwks| jwks.timeout_ms = 90_000, "auth.jwks.timeoutMs: 90000, but"),
+            (|jwks| jwks.max_bytes = 10, "auth.jwks.maxBytes: 10, but"),
+        ];
+        for (change, expected) in bad {
+            let found = with(change);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:?}");
+            assert!(!found[0].contains("hunter2"));
+        }
+        let unbound = found(|s| {
+            let file = Some("/etc/keys.json".to_owned());
+            s.auth.jwks = Some(settings::Jwks { file, ..settings::Jwks::default() });
+        });
+        assert!(unbound.len() == 1 && unbound[0].starts_with("auth.audience: is missing"));
     }
 
     #[test]
@@ -319,7 +445,8 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains(expected), "{url}: {found:?}");
             assert!(!found[0].contains("hunter2"));
         }
-        let store = Store::Redis(Redis { url: "redis://r:1".into(), prefix: "{a}".into() });
+        let store =
+            Store::Redis(Redis { url: "redis://r:1".into(), prefix: "{a}".into(), ca_file: None });
         assert!(found(|s| s.store = store)[0].starts_with("store.redis.prefix: \"{a}\""));
     }
 }

@@ -2,6 +2,9 @@
 //! in a log, never on a command line.
 
 use super::problems::Problem;
+use crate::upstream::keys::{self, ProviderKeys};
+use protocol::settings::Upstream;
+use protocol::{Settings, settings};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -18,35 +21,39 @@ const MAX_FILE_BYTES: usize = 64 * 1024;
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// One secret: how it is called and what it must be.
-struct Kind {
-    name: &'static str,
-    purpose: &'static str,
+struct Kind<'a> {
+    name: &'a str,
+    purpose: &'a str,
     least: usize,
 }
 
-const JWT: Kind =
-    Kind { name: "CHAT_JWT_SECRET", purpose: "checks users' tokens (HS256)", least: MIN_KEY_BYTES };
-const RESUME: Kind = Kind {
+const JWT: Kind<'_> = Kind {
+    name: "CHAT_JWT_SECRET",
+    purpose: "checks users' tokens (HS256; for an issuer with public keys set auth.jwks.url instead)",
+    least: MIN_KEY_BYTES,
+};
+const RESUME: Kind<'_> = Kind {
     name: "CHAT_RESUME_SECRET",
     purpose: "signs resume tokens, the same on all nodes",
     least: MIN_KEY_BYTES,
 };
-const ADMIN: Kind = Kind {
+const ADMIN: Kind<'_> = Kind {
     name: "CHAT_ADMIN_KEY",
     purpose: "is the bearer of /admin/* (or set node.openAdmin: true, for development)",
     least: MIN_ADMIN_BYTES,
 };
-const JWT_PREVIOUS: Kind = Kind {
+const JWT_PREVIOUS: Kind<'_> = Kind {
     name: "CHAT_JWT_SECRET_PREVIOUS",
     purpose: "still checks users' tokens after a rotation",
     least: MIN_KEY_BYTES,
 };
-const RESUME_PREVIOUS: Kind = Kind {
+const RESUME_PREVIOUS: Kind<'_> = Kind {
     name: "CHAT_RESUME_SECRET_PREVIOUS",
     purpose: "still checks resume tokens after a rotation",
     least: MIN_KEY_BYTES,
 };
-const REDIS: Kind = Kind { name: "CHAT_REDIS_PASSWORD", purpose: "is Redis' password", least: 1 };
+const REDIS: Kind<'_> =
+    Kind { name: "CHAT_REDIS_PASSWORD", purpose: "is Redis' password", least: 1 };
 
 /// All secrets of a node. Not `Debug`, so that no log can show one.
 #[derive(Clone, Default)]
@@ -59,26 +66,54 @@ pub struct Secrets {
     pub admin: Option<String>,
     /// Redis' password.
     pub redis: Option<String>,
+    /// Keys of the providers that want one.
+    pub providers: ProviderKeys,
     /// Which were set and how long they are, for people.
     pub summary: Vec<String>,
 }
 
-/// Reads all of them. Without `open_admin` an admin key is needed.
+/// Reads all of them. Tokens need a secret where there is no key set, `/admin/*` where it is not open;
+/// each provider may have a key.
 ///
 /// # Errors
 /// All problems at once; none repeats a secret.
-pub fn read(environment: Environment<'_>, open_admin: bool) -> Result<Secrets, Vec<Problem>> {
+pub fn read(environment: Environment<'_>, settings: &Settings) -> Result<Secrets, Vec<Problem>> {
     let mut reader = Reader { environment, found: Secrets::default(), problems: Vec::new() };
-    let jwt = [reader.needed(&JWT), reader.optional(&JWT_PREVIOUS)];
+    let jwt = reader.needed_unless(settings.auth.jwks.is_some(), &JWT);
+    let jwt = [jwt, reader.optional(&JWT_PREVIOUS)];
     let resume = [reader.needed(&RESUME), reader.optional(&RESUME_PREVIOUS)];
-    let admin = if open_admin { reader.optional(&ADMIN) } else { reader.needed(&ADMIN) };
+    let admin = reader.needed_unless(settings.node.open_admin, &ADMIN);
     let admin = admin.and_then(|bytes| reader.text(&ADMIN, bytes));
     let redis = reader.optional(&REDIS).and_then(|bytes| reader.text(&REDIS, bytes));
+    let mut provider_keys = ProviderKeys::default();
+    let providers = match &settings.upstream {
+        Upstream::Simulated => &[][..],
+        Upstream::Providers(list) => list,
+    };
+    for settings::Provider { name, .. } in providers {
+        if let Some(key) = reader.provider_key(&keys::variable(name)) {
+            provider_keys.insert(name, key);
+        }
+    }
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
     let list = |keys: [Option<Vec<u8>>; 2]| keys.into_iter().flatten().collect();
-    Ok(Secrets { jwt: list(jwt), resume: list(resume), admin, redis, ..reader.found })
+    let found = Secrets { jwt: list(jwt), resume: list(resume), admin, redis, ..reader.found };
+    Ok(Secrets { providers: provider_keys, ..found })
+}
+
+/// One key of a provider, for who has no list of them: of `variable`, or of the file it names.
+///
+/// # Errors
+/// What is wrong with it; it is not repeated.
+pub fn provider_key(
+    environment: Environment<'_>,
+    variable: &str,
+) -> Result<Option<String>, Vec<Problem>> {
+    let mut reader = Reader { environment, found: Secrets::default(), problems: Vec::new() };
+    let key = reader.provider_key(variable);
+    if reader.problems.is_empty() { Ok(key) } else { Err(reader.problems) }
 }
 
 struct Reader<'a> {
@@ -88,7 +123,16 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn needed(&mut self, kind: &Kind) -> Option<Vec<u8>> {
+    fn provider_key(&mut self, name: &str) -> Option<String> {
+        let kind = Kind { name, purpose: "is a provider's key", least: 1 };
+        self.optional(&kind).and_then(|bytes| self.text(&kind, bytes))
+    }
+
+    fn needed_unless(&mut self, optional: bool, kind: &Kind<'_>) -> Option<Vec<u8>> {
+        if optional { self.optional(kind) } else { self.needed(kind) }
+    }
+
+    fn needed(&mut self, kind: &Kind<'_>) -> Option<Vec<u8>> {
         let before = self.problems.len();
         let found = self.optional(kind);
         if found.is_none() && self.problems.len() == before {
@@ -105,7 +149,7 @@ impl Reader<'_> {
     }
 
     /// An empty variable counts as unset.
-    fn optional(&mut self, kind: &Kind) -> Option<Vec<u8>> {
+    fn optional(&mut self, kind: &Kind<'_>) -> Option<Vec<u8>> {
         let (name, file) = (kind.name, format!("{}{FILE}", kind.name));
         let set = |name: &str| (self.environment)(name).filter(|value| !value.is_empty());
         let (bytes, origin) = match (set(name), set(&file)) {
@@ -139,7 +183,7 @@ impl Reader<'_> {
         Some(bytes)
     }
 
-    fn text(&mut self, kind: &Kind, bytes: Vec<u8>) -> Option<String> {
+    fn text(&mut self, kind: &Kind<'_>, bytes: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control));
         if text.is_none() {
             self.refuse(kind.name, "must be one line of text".to_owned());
@@ -178,7 +222,34 @@ mod tests {
             let pair = pairs.iter().find(|(key, _)| *key == name);
             pair.map(|(_, value)| OsString::from(value))
         };
-        read(&lookup, true).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        read(&lookup, &open())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn open() -> Settings {
+        let mut settings = Settings::default();
+        settings.node.open_admin = true;
+        let named = |name: &str| settings::Provider { name: name.into(), ..Default::default() };
+        settings.upstream = Upstream::Providers(["main", "spare-2"].map(named).to_vec());
+        settings
+    }
+
+    #[test]
+    fn a_provider_may_have_a_key_by_value_or_by_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        let file = path.to_str().unwrap();
+        let others = [("CHAT_JWT_SECRET", LONG), ("CHAT_RESUME_SECRET", LONG)];
+        let keys = [("CHAT_UPSTREAM_KEY_SPARE_2_FILE", file), ("CHAT_UPSTREAM_KEY_OTHER", "x")];
+        let secrets = with(&[&others[..], &keys].concat()).ok().unwrap();
+        assert_eq!(secrets.providers.of("spare-2"), Some("hunter2"));
+        assert_eq!((secrets.providers.of("main"), secrets.providers.of("other")), (None, None));
+        let told = secrets.summary.join("\n");
+        assert!(told.contains("CHAT_UPSTREAM_KEY_SPARE_2: 7 bytes") && !told.contains("hunter2"));
+        let two = [("CHAT_UPSTREAM_KEY_MAIN", "two\nlines")];
+        let problems = with(&[&others[..], &two].concat()).err().unwrap();
+        assert!(problems.len() == 1 && problems[0].contains("one line"), "{problems:?}");
     }
 
     #[test]
@@ -189,8 +260,25 @@ mod tests {
             assert!(problem.starts_with(&format!("{name}: is missing")), "{problem}");
             assert!(problem.contains(&format!("{name}_FILE")), "{problem}");
         }
-        let nothing = read(&|_| None, false).err().unwrap();
+        assert!(problems[0].contains("auth.jwks.url"), "the other way: {}", problems[0]);
+        let nothing = read(&|_| None, &Settings::default()).err().unwrap();
         assert!(nothing.iter().any(|problem| problem.key == "CHAT_ADMIN_KEY"), "{nothing:?}");
+    }
+
+    #[test]
+    fn a_key_set_takes_the_place_of_the_secret_or_stands_beside_it() {
+        let mut settings = open();
+        settings.auth.jwks = Some(protocol::settings::Jwks::default());
+        let with = |pairs: &[(&str, &str)]| {
+            let lookup = |name: &str| {
+                let pair = pairs.iter().find(|(key, _)| *key == name);
+                pair.map(|(_, value)| OsString::from(value))
+            };
+            read(&lookup, &settings).ok().unwrap().jwt
+        };
+        assert!(with(&[("CHAT_RESUME_SECRET", LONG)]).is_empty());
+        let both = with(&[("CHAT_RESUME_SECRET", LONG), ("CHAT_JWT_SECRET", LONG)]);
+        assert_eq!(both, [LONG.as_bytes()]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the Redis engine counts of itself, under its names.
 
+use super::catalog::{self, Registered as _};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -7,29 +8,28 @@ use streamlog::redis::RedisStats;
 
 /// Registers one reading.
 pub(super) fn register(r: &mut Registry, stats: RedisStats) {
-    let r = r.sub_registry_with_prefix("redis");
-    for (name, help, count) in [
-        ("calls", "Commands and scripts sent", stats.calls),
-        ("pipelines", "Writes to a connection", stats.pipelines),
-        ("errors", "Pipelines that failed", stats.errors),
-        ("retries", "Pipelines tried again", stats.retries),
-        ("connects", "Connections made", stats.connects),
-        ("breaker_opens", "Times the breaker opened", stats.breaker_opens),
-        ("subscriptions", "Subscriptions made", stats.subscriptions),
-        ("hints", "Hints received", stats.hints),
-        ("sweeps", "Sweeps over followed streams", stats.sweeps),
-        ("backfills", "Changes that a sweep found, not a hint", stats.backfills),
-        ("told_reads", "Reads answered with text that came with hints", stats.told_reads),
-        ("shared_reads", "Reads that shared the answer of another one", stats.shared_reads),
+    for (description, count) in [
+        (&catalog::REDIS_CALLS, stats.calls),
+        (&catalog::REDIS_PIPELINES, stats.pipelines),
+        (&catalog::REDIS_ERRORS, stats.errors),
+        (&catalog::REDIS_RETRIES, stats.retries),
+        (&catalog::REDIS_CONNECTS, stats.connects),
+        (&catalog::REDIS_BREAKER_OPENS, stats.breaker_opens),
+        (&catalog::REDIS_SUBSCRIPTIONS, stats.subscriptions),
+        (&catalog::REDIS_HINTS, stats.hints),
+        (&catalog::REDIS_SWEEPS, stats.sweeps),
+        (&catalog::REDIS_BACKFILLS, stats.backfills),
+        (&catalog::REDIS_TOLD_READS, stats.told_reads),
+        (&catalog::REDIS_SHARED_READS, stats.shared_reads),
     ] {
-        r.register(name, help, ConstCounter::new(count));
+        r.put(description, ConstCounter::new(count));
     }
-    for (name, help, value) in [
-        ("breaker_open", "1 while calls are refused without asking", u64::from(stats.breaker_open)),
-        ("subscribed", "1 while hints arrive", u64::from(stats.subscribed)),
-        ("streams", "Streams remembered, followed or owned", stats.streams),
+    for (description, value) in [
+        (&catalog::REDIS_BREAKER_OPEN, u64::from(stats.breaker_open)),
+        (&catalog::REDIS_SUBSCRIBED, u64::from(stats.subscribed)),
+        (&catalog::REDIS_STREAMS, stats.streams),
     ] {
-        r.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+        r.put(description, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn every_number_has_its_line() {
-        let mut registry = Registry::with_prefix("chatcluster");
+        let mut registry = Registry::with_prefix(catalog::PREFIX);
         let stats =
             RedisStats { calls: 7, breaker_open: true, streams: 3, ..RedisStats::default() };
         register(&mut registry, stats);

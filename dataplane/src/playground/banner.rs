@@ -41,7 +41,8 @@ fn text(fleet: &Fleet, chatctl: &str, paint: &Paint) -> String {
         Some(_) => "all in memory",
         None => "processes over a Redis of their own",
     };
-    line(&format!("  {bold}ChatCluster playground{off}  {dim}{stores}, simulated provider{off}"));
+    let provider = fleet.provider();
+    line(&format!("  {bold}ChatCluster playground{off}  {dim}{stores}, {provider}{off}"));
     line("");
     line(&format!("  {dim}page{off}     {bold}{front}/{off}"));
     for ((name, admin), base) in fleet.admin_urls().iter().zip(fleet.node_urls()) {

@@ -8,11 +8,13 @@ use super::processes::Processes;
 use super::threads::{Ground, Threads};
 use crate::admit::Keys;
 use crate::node::Engines;
+use crate::upstream::ProviderKeys;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::Settings;
 use protocol::dev::{DevNode, UpstreamCall};
 use protocol::drain::DrainRequest;
+use protocol::settings::Upstream;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,6 +75,8 @@ pub struct FleetOptions {
     pub ports: Ports,
     /// HS256 key of the users' tokens; `None`: a random one.
     pub secret: Option<Vec<u8>>,
+    /// Keys of the providers in the settings.
+    pub provider_keys: ProviderKeys,
     /// Around the engines of every incarnation that is a thread.
     pub wrap: Option<WrapEngines>,
 }
@@ -85,6 +89,7 @@ impl Default for FleetOptions {
             settings: super::settings(),
             ports: Ports::Ephemeral,
             secret: None,
+            provider_keys: ProviderKeys::default(),
             wrap: None,
         }
     }
@@ -127,6 +132,7 @@ pub enum FleetError {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) keys: Keys,
+    pub(super) provider_keys: ProviderKeys,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
 }
@@ -207,6 +213,17 @@ impl Fleet {
     /// What `GET /dev/upstream/calls` says.
     pub fn calls(&self) -> Vec<UpstreamCall> {
         self.common.world.calls()
+    }
+
+    /// Who answers, for people.
+    pub fn provider(&self) -> String {
+        match &self.common.shared.settings.upstream {
+            Upstream::Simulated => "simulated provider".to_owned(),
+            Upstream::Providers(list) => {
+                let urls: Vec<_> = list.iter().map(|provider| provider.url.as_str()).collect();
+                format!("answers of {}", urls.join(", then "))
+            }
+        }
     }
 
     /// A token for `user`, as of `GET /dev/token`.
@@ -306,7 +323,7 @@ fn common(
         resume: vec![random()],
         admin: None,
     };
-    let shared = Shared { settings, keys, clock, ids };
+    let shared = Shared { settings, keys, provider_keys: options.provider_keys, clock, ids };
     let (world, store): (Box<dyn World>, _) = match options.kind {
         Kind::Threads { redis: false } => {
             let store = MemoryStore::new(shared.clock.clone(), shared.ids.uuid());

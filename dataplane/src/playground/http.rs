@@ -1,22 +1,22 @@
-//! The page and the `/dev` interface (protocol section 7).
+//! The `/dev` interface (protocol section 7), and the page beside it.
 
 use super::fleet::Common;
 use super::member::{Command, Member};
 use super::redis::{Fault, RedisSwitch};
 use crate::admit::mint;
 use crate::admit::token::MAX_USER_BYTES;
-use crate::api::{Refused, wrong_method};
-use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
+use crate::api::{Body, Refused, with_problems};
+use crate::page;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::future::join_all;
 use protocol::ErrorCode;
 use protocol::dev::{DevNode, DevToken, Pause, UpstreamCall};
 use protocol::drain::DrainRequest;
+use protocol::settings::Upstream;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 /// `GET /dev/nodes` shows it.
 const SETTLE: Duration = Duration::from_millis(250);
 
-const PAGE: &str = include_str!("page.html");
-
 #[derive(Clone)]
 struct Front {
     members: Arc<[Arc<Member>]>,
@@ -38,25 +36,28 @@ struct Front {
 }
 
 pub(super) fn router(members: Arc<[Arc<Member>]>, common: Arc<Common>) -> Router {
-    Router::new()
-        .route("/", get(page))
+    let router = Router::new()
+        .merge(page::router(page::Reach::ThisMachine))
         .route("/dev/nodes", get(nodes))
         .route("/dev/nodes/{name}/{action}", post(control))
+        .route("/dev/upstream", get(provider))
         .route("/dev/upstream/calls", get(calls))
         .route("/dev/token", get(token))
         .route("/dev/redis", get(redis_place))
         .route("/dev/redis/{action}", post(redis))
+        .with_state(Front { members, common });
+    with_problems(router)
         .fallback(async || refused(ErrorCode::NotFound, "no such path; see GET /dev/nodes"))
-        .method_not_allowed_fallback(async || wrong_method())
-        .with_state(Front { members, common })
+}
+
+/// A path that cannot be read names nothing.
+fn named<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refused> {
+    let Path(named) = path.map_err(|_| refused(ErrorCode::NotFound, "no such path"))?;
+    Ok(named)
 }
 
 fn refused(code: ErrorCode, detail: &str) -> Refused {
     Refused(code.into(), Some(detail.to_owned()))
-}
-
-async fn page() -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "no-cache")], Html(PAGE))
 }
 
 async fn nodes(State(front): State<Front>) -> Json<Vec<DevNode>> {
@@ -68,15 +69,28 @@ pub(super) async fn views(members: &[Arc<Member>]) -> Vec<DevNode> {
     join_all(members.iter().map(|member| member.view())).await
 }
 
+/// Answer of `GET /dev/upstream`.
+#[derive(Serialize)]
+struct Provider {
+    /// Whether it obeys `[sim …]`.
+    simulated: bool,
+}
+
+async fn provider(State(front): State<Front>) -> Json<Provider> {
+    let upstream = &front.common.shared.settings.upstream;
+    Json(Provider { simulated: *upstream == Upstream::Simulated })
+}
+
 async fn calls(State(front): State<Front>) -> Json<Vec<UpstreamCall>> {
     Json(front.common.world.calls())
 }
 
 async fn control(
     State(front): State<Front>,
-    Path((name, action)): Path<(String, String)>,
-    body: Bytes,
+    path: Result<Path<(String, String)>, PathRejection>,
+    Body(body): Body,
 ) -> Result<StatusCode, Refused> {
+    let (name, action) = named(path)?;
     let unknown = || refused(ErrorCode::NotFound, &format!("no node {name}; see GET /dev/nodes"));
     let member =
         front.members.iter().find(|m| m.place.name.as_str() == name).ok_or_else(unknown)?;
@@ -153,9 +167,10 @@ fn redis_of(front: &Front) -> Result<RedisSwitch, Refused> {
 
 async fn redis(
     State(front): State<Front>,
-    Path(action): Path<String>,
-    body: Bytes,
+    path: Result<Path<String>, PathRejection>,
+    Body(body): Body,
 ) -> Result<StatusCode, Refused> {
+    let action = named(path)?;
     let redis = redis_of(&front)?;
     let fault = match action.as_str() {
         "restart" => Fault::Restart,

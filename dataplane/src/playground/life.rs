@@ -61,7 +61,7 @@ pub(super) trait World: Send + Sync {
     async fn begin(&self) -> io::Result<()>;
     /// Starts an incarnation; when this returns it serves.
     async fn boot(&self, place: &Place) -> io::Result<Arc<dyn Life>>;
-    /// What the simulated provider was asked, oldest first.
+    /// What the provider was asked, oldest first.
     fn calls(&self) -> Vec<UpstreamCall>;
     /// What can be done to Redis, where there is one.
     fn redis(&self) -> Option<RedisSwitch>;

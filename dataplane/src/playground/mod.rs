@@ -63,7 +63,8 @@ const STOP: Duration = Duration::from_millis(1_500);
 /// # Errors
 /// What the operating system refused.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let options = match args.fleet() {
+    let environment = |name: &str| std::env::var_os(name);
+    let options = match args.fleet(&environment) {
         Ok(options) => options,
         Err(refused) => {
             eprintln!("playground: {refused}");

@@ -1,9 +1,16 @@
 //! What can be set from outside: arguments and environment in, options of a fleet out.
 
 use super::fleet::{FleetOptions, Kind, MAX_NODES, Ports};
-use crate::config::secrets::MIN_KEY_BYTES;
+use crate::config::problems::Problem;
+use crate::config::provider_problems::base_url;
+use crate::config::secrets::{self, Environment, MIN_KEY_BYTES};
+use crate::upstream::ProviderKeys;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use protocol::settings::TakeoverPolicy;
+use protocol::Settings;
+use protocol::settings::{ContinueBy, Provider, TakeoverPolicy, Upstream};
+
+/// What the one provider of a playground is called.
+const PROVIDER: &str = "playground";
 
 /// Several nodes with the chat page and `/dev`: in memory, or as processes over Redis.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,9 +33,19 @@ pub struct Args {
           value_parser = takeover_policy(), value_name = "POLICY")]
     pub takeover: TakeoverPolicy,
 
-    /// An OpenAI-compatible base URL; unset: the simulated provider (not supported yet)
+    /// An OpenAI-compatible base URL, as http://127.0.0.1:8080/v1; unset: the simulated provider.
+    /// Its key, where it wants one, is CHAT_UPSTREAM_KEY or in the file CHAT_UPSTREAM_KEY_FILE
     #[arg(long, env = "CHAT_UPSTREAM_URL", hide_env_values = true, value_name = "URL")]
     pub upstream_url: Option<String>,
+
+    /// The model of requests that name none; unset: whatever the server has loaded
+    #[arg(long, env = "CHAT_UPSTREAM_MODEL", hide_env_values = true, value_name = "NAME")]
+    pub upstream_model: Option<String>,
+
+    /// How that server goes on with a text: never, prefill, finalMessage or prefix
+    #[arg(long, env = "CHAT_UPSTREAM_CONTINUES", default_value = "never", hide_env_values = true,
+          value_parser = continue_by(), value_name = "WAY")]
+    pub upstream_continues: ContinueBy,
 
     /// Where answers are kept: memory (one process), or redis (a process a node, a Redis of their own)
     #[arg(long, env = "STORES", default_value = "memory", hide_env_values = true)]
@@ -51,14 +68,26 @@ fn takeover_policy() -> impl TypedValueParser<Value = TakeoverPolicy> {
     })
 }
 
+/// An empty value counts as unset, as of every variable here.
+fn continue_by() -> impl TypedValueParser<Value = ContinueBy> {
+    let ways = ["never", "prefill", "finalMessage", "prefix", ""];
+    PossibleValuesParser::new(ways).map(|name| match name.as_str() {
+        "prefill" => ContinueBy::Prefill,
+        "finalMessage" => ContinueBy::FinalMessage,
+        "prefix" => ContinueBy::Prefix,
+        _ => ContinueBy::Never,
+    })
+}
+
 /// Something was asked for that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// A real provider.
-    #[error(
-        "CHAT_UPSTREAM_URL is set, but a real provider is not supported yet; unset it to use the simulated one"
-    )]
-    Upstream,
+    /// A provider that cannot be asked.
+    #[error("CHAT_UPSTREAM_URL {0}")]
+    Upstream(String),
+    /// Its key.
+    #[error("{0}")]
+    UpstreamKey(String),
     /// Another store.
     #[error("STORES={0} is not there yet; there are STORES=memory and STORES=redis")]
     Stores(String),
@@ -86,11 +115,8 @@ impl Args {
     ///
     /// # Errors
     /// [`Unsupported`]: nothing that was asked for is ignored.
-    pub fn fleet(&self) -> Result<FleetOptions, Unsupported> {
-        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        if set(&self.upstream_url).is_some() {
-            return Err(Unsupported::Upstream);
-        }
+    pub fn fleet(&self, environment: Environment<'_>) -> Result<FleetOptions, Unsupported> {
+        let (upstream, provider_keys) = self.upstream(environment)?;
         let secret = set(&self.secret).map(String::into_bytes);
         let kind = match self.stores.as_str() {
             "" | "memory" => Kind::Threads { redis: false },
@@ -100,7 +126,7 @@ impl Args {
         if let Some(name) = set(&self.bug) {
             switch_on(name)?;
         }
-        let mut settings = super::settings();
+        let mut settings = Settings { upstream, ..super::settings() };
         settings.stream.coalesce_ms = self.coalesce_ms;
         settings.ownership.takeover = self.takeover;
         Ok(FleetOptions {
@@ -109,9 +135,37 @@ impl Args {
             settings,
             ports: Ports::From(self.port),
             secret,
+            provider_keys,
             wrap: None,
         })
     }
+
+    fn upstream(
+        &self,
+        environment: Environment<'_>,
+    ) -> Result<(Upstream, ProviderKeys), Unsupported> {
+        let mut keys = ProviderKeys::default();
+        let Some(url) = set(&self.upstream_url) else { return Ok((Upstream::Simulated, keys)) };
+        base_url(&url).map_err(Unsupported::Upstream)?;
+        let key = secrets::provider_key(environment, "CHAT_UPSTREAM_KEY");
+        let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        if let Some(key) = key.map_err(|problems| Unsupported::UpstreamKey(text(problems)))? {
+            keys.insert(PROVIDER, key);
+        }
+        let provider = Provider {
+            name: PROVIDER.to_owned(),
+            url,
+            model: set(&self.upstream_model).unwrap_or_default(),
+            any_model: true,
+            continues: self.upstream_continues,
+            ..Provider::default()
+        };
+        Ok((Upstream::Providers(vec![provider]), keys))
+    }
+}
+
+fn set(value: &Option<String>) -> Option<String> {
+    value.clone().filter(|value| !value.is_empty())
 }
 
 fn processes(secret: Option<&[u8]>) -> Result<Kind, Unsupported> {
@@ -150,6 +204,8 @@ mod tests {
         args: Args,
     }
 
+    const NOTHING: Environment<'_> = &|_| None;
+
     fn parse(line: &[&str]) -> Args {
         Cli::try_parse_from([&["playground"], line].concat()).unwrap().args
     }
@@ -157,7 +213,7 @@ mod tests {
     #[test]
     fn arguments_become_settings() {
         let line = ["--port=9080", "--nodes=5", "--coalesce-ms=0", "--takeover=restart"];
-        let options = parse(&line).fleet().unwrap();
+        let options = parse(&line).fleet(NOTHING).unwrap();
         assert_eq!((options.ports, options.nodes), (Ports::From(9080), 5));
         assert_eq!(options.settings.stream.coalesce_ms, 0);
         assert_eq!(options.settings.ownership.takeover, TakeoverPolicy::Restart);
@@ -167,12 +223,32 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_and_an_empty_value_is_unset() {
-        let refused = |line: &[&str]| parse(line).fleet().err();
-        assert_eq!(refused(&["--upstream-url=http://x"]), Some(Unsupported::Upstream));
+        let refused = |line: &[&str]| parse(line).fleet(NOTHING).err();
+        let url = refused(&["--upstream-url=localhost:8080"]).unwrap().to_string();
+        assert!(url.starts_with("CHAT_UPSTREAM_URL begins with localhost:"), "{url}");
+        assert!(Cli::try_parse_from(["playground", "--upstream-continues=maybe"]).is_err());
         assert_eq!(refused(&["--stores=mongo"]), Some(Unsupported::Stores("mongo".to_owned())));
         let short = ["--stores=redis", "--secret=short"];
         assert_eq!(refused(&short), Some(Unsupported::Secret(5)));
         assert!(refused(&["--bug=none-such"]).is_some());
-        assert_eq!(refused(&["--upstream-url=", "--stores=", "--bug=", "--secret="]), None);
+        let empty =
+            ["--upstream-url=", "--upstream-continues=", "--stores=", "--bug=", "--secret="];
+        assert_eq!(refused(&empty), None);
+    }
+
+    #[test]
+    fn a_url_is_the_one_provider_and_its_key_is_not_of_the_command_line() {
+        let line = ["--upstream-url=http://127.0.0.1:1/v1", "--upstream-continues=finalMessage"];
+        let key = |name: &str| (name == "CHAT_UPSTREAM_KEY").then(|| "hunter2".into());
+        let args = parse(&line);
+        assert!(!format!("{args:?}").contains("hunter2"));
+        let options = args.fleet(&key).unwrap();
+        assert_eq!(options.provider_keys.of(PROVIDER), Some("hunter2"));
+        let Upstream::Providers(list) = &options.settings.upstream else { panic!() };
+        assert_eq!((list.len(), list[0].url.as_str()), (1, "http://127.0.0.1:1/v1"));
+        assert_eq!((list[0].continues, list[0].any_model), (ContinueBy::FinalMessage, true));
+        let both = |name: &str| name.starts_with("CHAT_UPSTREAM_KEY").then(|| "hunter2".into());
+        let refused = parse(&line).fleet(&both).err().unwrap().to_string();
+        assert!(refused.contains("unset one") && !refused.contains("hunter2"), "{refused}");
     }
 }

@@ -87,6 +87,7 @@ impl Processes {
         command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("CHAT_JWT_SECRET", key(&self.shared.keys.jwt));
         command.env("CHAT_RESUME_SECRET", key(&self.shared.keys.resume));
+        command.envs(self.shared.provider_keys.variables());
         // Ctrl-C on the terminal is for this process, which then ends the nodes.
         command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::null());

@@ -9,7 +9,7 @@ use super::redis::{RedisSwitch, RedisTask};
 use crate::node::{Node, NodeConfig};
 use crate::process::store::Store;
 use crate::upstream::calls::CallLog;
-use crate::upstream::simulated::Simulated;
+use crate::upstream::compose::upstream;
 use async_trait::async_trait;
 use protocol::dev::{NodePhase, UpstreamCall};
 use protocol::drain::DrainRequest;
@@ -88,7 +88,8 @@ impl World for Threads {
         let incarnation = Incarnation(shared.ids.uuid());
         let owner = Owner { node: place.name.clone(), incarnation };
         let (store, handle) = self.store(&owner)?;
-        let upstream = Simulated::new(self.calls.clone(), shared.clock.clone(), place.name.clone());
+        let (settings, calls) = (&shared.settings, self.calls.clone());
+        let upstream = upstream(settings, &shared.provider_keys, calls, &shared.clock, &place.name);
         let engines = store.engines();
         let config = NodeConfig {
             owner,
@@ -98,7 +99,7 @@ impl World for Threads {
                 Some(wrap) => wrap(place.at, engines),
                 None => engines,
             },
-            upstream: Arc::new(upstream),
+            upstream: upstream.map_err(io::Error::other)?,
             clock: shared.clock.clone(),
             ids: shared.ids.clone(),
         };

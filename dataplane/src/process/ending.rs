@@ -15,6 +15,10 @@ use tokio::time::{sleep, timeout};
 const GRACE: Duration = Duration::from_secs(2);
 /// The same after a second signal: with what closing takes, 3 s in all.
 const HURRY: Duration = Duration::from_millis(2_600);
+/// The last spans have this long to reach their collector; nothing else waits for them.
+pub(super) const FLUSH: Duration = Duration::from_secs(2);
+/// The same after a second signal, and where nobody is left to be polite to.
+pub(super) const HURRIED_FLUSH: Duration = Duration::from_millis(100);
 /// Tasks that were told to stop have this long.
 const STOP: Duration = Duration::from_millis(200);
 
@@ -40,23 +44,24 @@ impl Signals {
     }
 }
 
-/// Serves until a signal, then drains; a second signal makes it quick.
-pub(super) async fn until_the_end(node: &Arc<Node>, mut signals: Signals) {
+/// Serves until a signal, then drains; a second signal makes it quick. How long the last spans have.
+pub(super) async fn until_the_end(node: &Arc<Node>, mut signals: Signals) -> Duration {
     signals.next().await;
     let budget = Duration::from_millis(node.settings.drain.sigterm_ms);
     tracing::info!(node = %node.owner.node, ?budget, "told to end; once more makes it quick");
     node.terminate(Termination::Gently);
     tokio::select! {
-        () = drained(node) => return,
+        () = drained(node) => return FLUSH,
         () = sleep(budget + GRACE) => {
             tracing::warn!(node = %node.owner.node, "the drain did not end in time");
-            return;
+            return FLUSH;
         }
         () = signals.next() => {}
     }
     tracing::info!(node = %node.owner.node, "told to end at once");
     node.terminate(Termination::AtOnce);
     let _ = timeout(HURRY, drained(node)).await;
+    HURRIED_FLUSH
 }
 
 async fn drained(node: &Node) {

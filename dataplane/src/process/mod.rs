@@ -11,8 +11,9 @@ use crate::config::{Config, ConfigError};
 use crate::listen::listen;
 use crate::node::{Node, NodeConfig, RunningNode};
 use crate::telemetry;
+use crate::telemetry::otlp::{Endpoint, Exporting};
 use crate::upstream::calls::CallLog;
-use crate::upstream::simulated::Simulated;
+use crate::upstream::compose::upstream;
 use ending::Signals;
 use protocol::Incarnation;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -20,12 +21,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Store;
 use streamlog::{Clock, Ids, Owner};
 use tokio::net::TcpListener;
 
 /// What was asked for cannot be used.
 const UNUSABLE: u8 = 2;
+/// Something went wrong.
+const FAILED: u8 = 1;
 
 /// One node, configured by a file; secrets come by environment.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +46,7 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub exit_with_stdin: bool,
 
-    /// Append what the simulated provider was asked to this file, as JSON lines
+    /// Append what the provider was asked to this file, as JSON lines
     #[arg(long, hide = true, value_name = "FILE")]
     pub calls: Option<PathBuf>,
 
@@ -72,11 +76,31 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return print(&config);
     }
     telemetry::init(!io::stderr().is_terminal());
+    let traces = config.settings.telemetry.otlp_endpoint.as_deref();
+    let traces = Endpoint::find(traces, &environment);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(config, args));
+    let ended = runtime.block_on(serve(config, args, traces.as_ref()));
     // Waits for nothing: whatever still blocks ends with the process.
     runtime.shutdown_background();
-    code
+    let Ended { code, exporting, flush } = ended?;
+    if let Some(exporting) = exporting {
+        exporting.end(flush);
+    }
+    Ok(code)
+}
+
+/// A process that does nothing more but end.
+struct Ended {
+    code: ExitCode,
+    exporting: Option<Exporting>,
+    /// How long the last spans have.
+    flush: Duration,
+}
+
+impl From<u8> for Ended {
+    fn from(code: u8) -> Self {
+        Self { code: ExitCode::from(code), exporting: None, flush: Duration::ZERO }
+    }
 }
 
 /// Everything that can be known to be wrong before the node starts.
@@ -98,7 +122,7 @@ fn print(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, args: &Args) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, args: &Args, traces: Option<&Endpoint>) -> anyhow::Result<Ended> {
     // Before anything runs: a signal that comes early must not be lost.
     let signals = Signals::listen()?;
     let settings = &config.settings.node;
@@ -110,19 +134,26 @@ async fn serve(config: Config, args: &Args) -> anyhow::Result<ExitCode> {
         (Ok(data), Ok(admin)) => (data, admin),
         (Err(refused), _) | (_, Err(refused)) => {
             eprintln!("dataplane: {refused}");
-            return Ok(ExitCode::FAILURE);
+            return Ok(Ended::from(FAILED));
         }
     };
     let (node, store) = compose(config, args.calls.as_deref())?;
+    let exporting = match traces.map(|endpoint| Exporting::start(&node, endpoint)).transpose() {
+        Ok(exporting) => exporting,
+        Err(refused) => {
+            eprintln!("dataplane: {refused}");
+            return Ok(Ended::from(UNUSABLE));
+        }
+    };
     let running = node.serve(TcpListener::from_std(data)?, TcpListener::from_std(admin)?)?;
     announce(&running);
     let orphaned = ending::stdin_ended(args.exit_with_stdin);
-    let code = tokio::select! {
-        () = ending::until_the_end(&node, signals) => ExitCode::SUCCESS,
-        () = orphaned => ExitCode::FAILURE,
+    let (code, flush) = tokio::select! {
+        flush = ending::until_the_end(&node, signals) => (ExitCode::SUCCESS, flush),
+        () = orphaned => (ExitCode::FAILURE, ending::HURRIED_FLUSH),
     };
     ending::close(&node, &store).await;
-    Ok(code)
+    Ok(Ended { code, exporting, flush })
 }
 
 fn open(address: SocketAddr, key: &str) -> Result<std::net::TcpListener, String> {
@@ -150,13 +181,14 @@ fn compose(config: Config, calls: Option<&Path>) -> anyhow::Result<(Arc<Node>, S
         Some(path) => CallLog::to_file(path)?,
         None => CallLog::default(),
     };
-    let upstream = Simulated::new(Arc::new(calls), clock.clone(), owner.node.clone());
+    let (settings, calls) = (&config.settings, Arc::new(calls));
+    let upstream = upstream(settings, &config.provider_keys, calls, &clock, &owner.node);
     let node = Node::new(NodeConfig {
         owner,
         settings: config.settings,
         keys: config.keys,
         engines: store.engines(),
-        upstream: Arc::new(upstream),
+        upstream: upstream.map_err(anyhow::Error::msg)?,
         clock,
         ids,
     });

@@ -83,12 +83,21 @@ pub fn open(config: &Config, owner: &Owner, clock: &Clock, ids: &Ids) -> Result<
         }
         settings::Store::Redis(redis) => {
             let url = with_password(&redis.url, config.redis_password.as_deref())?;
-            let redis = RedisConfig { url, prefix: redis.prefix.clone(), ..RedisConfig::default() };
+            let authority = authority(redis)?;
+            let prefix = redis.prefix.clone();
+            let redis = RedisConfig { url, prefix, authority, ..RedisConfig::default() };
             RedisEngine::new(redis, owner.clone(), clock.clone())
                 .map(Store::of_redis)
                 .map_err(|bad| format!("store.redis.url: {bad}"))
         }
     }
+}
+
+/// The certificate that Redis' is checked against, where the settings name one.
+fn authority(redis: &settings::Redis) -> Result<Option<Vec<u8>>, String> {
+    let Some(file) = &redis.ca_file else { return Ok(None) };
+    let read = std::fs::read(file);
+    read.map(Some).map_err(|error| format!("store.redis.caFile: cannot read {file}: {error}"))
 }
 
 /// The password where a Redis URL has it, escaped.

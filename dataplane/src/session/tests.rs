@@ -194,6 +194,7 @@ fn opening(n: u128) -> Arc<Opening> {
         on_disconnect: OnDisconnect::Continue,
         context: Vec::new(),
         started_at: WALL.parse().unwrap(),
+        trace: None,
     })
 }
 

@@ -4,18 +4,31 @@ use super::facts;
 use super::work::Answer;
 use crate::node::Node;
 use crate::session::{FollowId, Input};
+use crate::telemetry::TraceContext;
 use futures_util::future::BoxFuture;
 use protocol::{ChatRequest, ErrorCode, MessageId, SessionId, UserId};
 use std::sync::Arc;
 use streamlog::{Cursor, Event, FollowError, Follower};
 
-/// Accepts a request.
+/// Accepts a request that came on a socket of this trace.
 pub fn accept(
     node: Arc<Node>,
     user: UserId,
     request: Box<ChatRequest>,
+    trace: TraceContext,
 ) -> BoxFuture<'static, Answer> {
-    Box::pin(async move { Some(Input::Accepted(node.accept(&user, *request).await)) })
+    Box::pin(async move {
+        let mut span = node.telemetry.spans.chat_request(Some(&trace));
+        let context = span.context().clone();
+        let accepted = node.accept_in_trace(&user, *request, Some(&context)).await;
+        span.decided(accepted.as_ref().map_err(|refusal| refusal.code));
+        Some(Input::Accepted(accepted))
+    })
+}
+
+/// Checks a token whose key is not here yet.
+pub fn verify(node: Arc<Node>, token: String) -> BoxFuture<'static, Answer> {
+    Box::pin(async move { Some(Input::Authenticated(node.admit.verify_patiently(&token).await)) })
 }
 
 /// Cancels a message, or the session's newest live one.

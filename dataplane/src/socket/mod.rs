@@ -1,7 +1,8 @@
 //! WebSockets: upgrade, frames in and out, one task a socket. No decision is made here.
 //!
 //! Reading order: [`handshake`] → [`upgrade`](mod@upgrade) → [`task`] → [`wire`] → [`outbox`] →
-//! [`encode`] → [`work`] → [`ask`] → [`registry`] → [`facts`] → [`sweep`](mod@sweep) → [`stream`].
+//! [`encode`] → [`work`] → [`ask`] → [`registry`] → [`facts`] → [`sweep`](mod@sweep) →
+//! [`serve`](mod@serve) → [`stream`].
 
 pub mod ask;
 pub mod encode;
@@ -9,6 +10,7 @@ pub mod facts;
 pub mod handshake;
 pub mod outbox;
 pub mod registry;
+pub mod serve;
 pub mod stream;
 pub mod sweep;
 pub mod task;
@@ -18,9 +20,11 @@ pub mod work;
 
 pub(crate) use facts::place_all;
 pub use registry::{Control, Followed, SocketHandle, Sockets};
+pub use serve::serve;
 pub use stream::{KillSwitch, NodeListener, NodeStream};
 pub use sweep::sweep;
 pub use upgrade::upgrade;
+pub(crate) use wire::reason as close_reason;
 
 use crate::node::Node;
 use crate::session::Now;

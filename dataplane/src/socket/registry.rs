@@ -177,6 +177,11 @@ impl Sockets {
         self.len() == 0
     }
 
+    /// How many sessions have one.
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Arc<SocketHandle>> {
         self.lock().handles().cloned().collect()

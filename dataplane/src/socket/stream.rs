@@ -47,6 +47,11 @@ impl NodeStream {
     pub fn is_killed(&self) -> bool {
         self.kill.is_set()
     }
+
+    /// What resets it with all others.
+    pub fn kill_switch(&self) -> KillSwitch {
+        self.kill.clone()
+    }
 }
 
 impl Drop for NodeStream {
@@ -98,7 +103,7 @@ impl AsyncWrite for NodeStream {
     }
 }
 
-/// Accepts [`NodeStream`]s for `axum::serve`.
+/// Accepts [`NodeStream`]s.
 #[derive(Debug)]
 pub struct NodeListener {
     tcp: TcpListener,

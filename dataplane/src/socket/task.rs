@@ -5,10 +5,11 @@ use super::upgrade::refuse;
 use super::wire::{Heard, Wire};
 use super::work::{Room, Work};
 use super::{ask, encode, facts, now};
-use crate::admit::Identity;
+use crate::admit::{Identity, UnknownKey};
 use crate::metrics::{SocketRefusal, Via};
 use crate::node::Node;
 use crate::session::{Input, Now, Output, Session};
+use crate::telemetry::Span;
 use protocol::server_frame::RecoveryStatus;
 use protocol::{CloseCode, Dialect, MessageId, OnDisconnect, ServerFrame, SessionId};
 use std::future::poll_fn;
@@ -47,6 +48,11 @@ pub struct SocketTask {
     /// What the registry was told last: when it is due, and what is queued.
     noted: (u64, usize),
     sent: Sent,
+    span: Span,
+    /// What the node closed it with.
+    closed: Option<CloseCode>,
+    /// A token's key is looked up: what the client says next is heard after it.
+    verifying: bool,
 }
 
 /// Chunks not yet counted in the metrics: a counter for all sockets is not touched for each chunk.
@@ -64,6 +70,7 @@ impl SocketTask {
         dialect: Dialect,
         session_id: SessionId,
         identity: Identity,
+        span: Span,
     ) {
         let user = identity.user.clone();
         let entered = match Sockets::enter(&node, session_id, &user, dialect) {
@@ -88,6 +95,9 @@ impl SocketTask {
             sweep_ms: 0,
             noted: (0, 0),
             sent: Sent::default(),
+            span,
+            closed: None,
+            verifying: false,
         };
         task.open();
         poll_fn(|cx| {
@@ -96,13 +106,21 @@ impl SocketTask {
         })
         .await;
         poll_fn(|cx| task.poll(cx)).await;
-        task.count();
+        task.leave();
         drop(task);
         Box::pin(facts::leave(&node, session_id, &user)).await;
     }
 
     fn node(&self) -> &Arc<Node> {
         &self.entered.node
+    }
+
+    /// Tells what is told of a socket in the end.
+    fn leave(&mut self) {
+        self.count();
+        self.span.closed(self.closed);
+        self.node().metrics.socket_closed(self.closed);
+        tracing::debug!(code = self.closed.map(CloseCode::number), "socket ended");
     }
 
     fn open(&mut self) {
@@ -189,7 +207,8 @@ impl SocketTask {
         for _ in 0..MOST_HEARD {
             // A client that does not read what it asked for is not read either.
             let full = self.wire.queued() > 2 * self.queue_bytes();
-            if self.wire.is_open() && (full || self.session.is_busy()) {
+            let busy = self.session.is_busy() || self.verifying;
+            if self.wire.is_open() && (full || busy) {
                 return false;
             }
             match self.wire.poll_hear(cx) {
@@ -212,10 +231,13 @@ impl SocketTask {
         let Some(work) = &mut self.work else { return false };
         let mut room = Room::take();
         let answers = work.poll(cx, &mut room.told);
+        let mut verified = false;
         for answer in answers {
+            verified |= matches!(answer, Input::Authenticated(_));
             self.note(&answer);
             self.handle(now, answer);
         }
+        self.verifying &= !verified;
         if !room.told.is_empty() {
             self.tell(now, &mut room);
         }
@@ -223,7 +245,7 @@ impl SocketTask {
         if self.work.as_ref().is_some_and(|work| work.is_idle()) {
             self.work = None;
         }
-        self.work.as_ref().is_some_and(|work| work.is_fresh())
+        verified || self.work.as_ref().is_some_and(|work| work.is_fresh())
     }
 
     /// All events of one round together: batches in a row become one write.
@@ -321,7 +343,10 @@ impl SocketTask {
         match output {
             Output::Send(frame) => self.send(now, *frame),
             Output::SendBatch { message, slice } => self.send_run(Some(Run::new(message, slice))),
-            Output::Accept(request) => self.work().ask(ask::accept(node, user, request)),
+            Output::Accept(request) => {
+                let trace = self.span.context().clone();
+                self.work().ask(ask::accept(node, user, request, trace));
+            }
             Output::Cancel(message) => {
                 let session = self.session_id;
                 self.work().ask(ask::cancel(node, user, session, message));
@@ -334,12 +359,16 @@ impl SocketTask {
             Output::ReadContent { follow, message } => {
                 self.work().ask(ask::content(&node, &user, follow, message));
             }
-            Output::Verify(token) => {
-                let result = node.admit.verify(&token);
-                self.handle(now, Input::Authenticated(result));
-            }
+            Output::Verify(token) => match node.admit.verify_at_once(&token) {
+                Ok(result) => self.handle(now, Input::Authenticated(result)),
+                Err(UnknownKey) => {
+                    self.verifying = true;
+                    self.work().ask(ask::verify(node, token));
+                }
+            },
             Output::Ping => self.wire.ping(),
             Output::Close(code) => {
+                self.closed.get_or_insert(code);
                 self.wire.close(code);
                 self.stop(now);
             }

@@ -7,9 +7,11 @@ use super::task::SocketTask;
 use super::wire::Wire;
 use super::{encode, facts};
 use crate::admit::{Identity, credentials};
+use crate::api::interface::refusals::OfUpgrade;
 use crate::api::problem;
 use crate::metrics::{Limited, SocketRefusal};
 use crate::node::Node;
+use crate::telemetry::{Span, TraceContext};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -21,7 +23,6 @@ use http::header::{
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
 use protocol::http::Problem;
 use protocol::server_frame::ErrorData;
 use protocol::{CloseCode, Dialect, ErrorCode, SUBPROTOCOL, ServerFrame, SessionId};
@@ -58,7 +59,23 @@ impl Refused {
     }
 }
 
-/// `GET /ws/chat`.
+/// Opens a WebSocket.
+#[utoipa::path(
+    get, path = "/ws/chat", operation_id = "openSocket", tag = "sessions",
+    description = "An upgrade to WebSocket (RFC 6455); its frames are in `/asyncapi.json`.",
+    params(
+        ("sessionId" = Option<SessionId>, Query, description = "Absent: the server makes one"),
+        ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`chatcluster.v1`, beside \
+            it `bearer.<jwt>` and `resume.<token>`; without the header: dialect basic"),
+    ),
+    responses(
+        (status = 101, description = "A socket. Dialect basic is told of a bad token on it, with close 4500"),
+        (status = 426, description = "INVALID_MESSAGE: no upgrade to WebSocket version 13 was asked for",
+            body = Problem, content_type = "application/problem+json"),
+        OfUpgrade,
+    ),
+    security(("token" = []), ("ticket" = []), ("tokenInQuery" = [])),
+)]
 pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let offer = match Offer::read(&parts) {
@@ -73,8 +90,8 @@ pub async fn upgrade(State(node): State<Arc<Node>>, request: Request) -> Respons
     };
     match judge(&node, &parts, &offer).await {
         Ok(verdict) => {
-            let span = tracing::Span::current();
-            node.tasks.spawn(run(node.clone(), on_upgrade, verdict).instrument(span));
+            let trace = parts.extensions.get::<TraceContext>().cloned();
+            node.tasks.spawn(run(node.clone(), on_upgrade, verdict, trace));
             switching(&offer.accept, offer.dialect == Some(Dialect::V1))
         }
         Err(Refused { reason, code, detail, retry }) => {
@@ -117,8 +134,8 @@ async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict
     Ok(Verdict::Serve { dialect, session, identity })
 }
 
-/// v1 is refused before the upgrade, basic after it; a ticket that could not be looked up is no
-/// matter of the dialect.
+/// v1 is refused before the upgrade, basic after it; a ticket or a key that could not be looked up is
+/// no matter of the dialect.
 fn unauthenticated(node: &Node, dialect: Dialect, code: ErrorCode) -> Result<Verdict, Refused> {
     let reason = match code {
         ErrorCode::StoreUnavailable => SocketRefusal::Store,
@@ -126,7 +143,8 @@ fn unauthenticated(node: &Node, dialect: Dialect, code: ErrorCode) -> Result<Ver
         _ => SocketRefusal::Unauthenticated,
     };
     if dialect == Dialect::V1 || code == ErrorCode::StoreUnavailable {
-        return Err(Refused::new(reason, code));
+        let detail = (code == ErrorCode::StoreUnavailable).then_some(credentials::CANNOT_CHECK);
+        return Err(Refused { detail, ..Refused::new(reason, code) });
     }
     enter(node, false)?;
     Ok(Verdict::Refuse { reason, error: Some(code), close: CloseCode::Unauthenticated })
@@ -150,12 +168,22 @@ fn enter(node: &Node, resuming: bool) -> Result<(), Refused> {
     })
 }
 
-async fn run(node: Arc<Node>, on_upgrade: OnUpgrade, verdict: Verdict) {
+/// `trace` is the request's.
+async fn run(
+    node: Arc<Node>,
+    on_upgrade: OnUpgrade,
+    verdict: Verdict,
+    trace: Option<TraceContext>,
+) {
     // The handshake's own state is gone before the socket's long life begins.
     let Some(wire) = Box::pin(take_over(on_upgrade)).await else { return };
     match verdict {
         Verdict::Serve { dialect, session, identity } => {
-            Box::pin(SocketTask::serve(node, wire, dialect, session, identity)).await;
+            let user = node.telemetry.user(&identity.user);
+            let span = node.telemetry.spans.socket(trace.as_ref(), dialect, session, &user);
+            let log = log_span(&node, &span, session, &user);
+            let serving = SocketTask::serve(node, wire, dialect, session, identity, span);
+            Box::pin(serving).instrument(log).await;
         }
         Verdict::Refuse { reason, error, close } => {
             node.metrics.socket_refused(reason);
@@ -164,10 +192,19 @@ async fn run(node: Arc<Node>, on_upgrade: OnUpgrade, verdict: Verdict) {
     }
 }
 
+/// What every log line of a socket shows.
+fn log_span(node: &Node, span: &Span, session: SessionId, user: &str) -> tracing::Span {
+    let context = span.context();
+    tracing::info_span!(
+        "socket", trace_id = %context.trace_id(), span_id = %context.span_id(),
+        node = %node.owner.node, session_id = %session, user,
+    )
+}
+
 /// Takes the raw stream out of the HTTP machinery.
 async fn take_over(on_upgrade: OnUpgrade) -> Option<Wire> {
     let upgraded = timeout(UPGRADE_PATIENCE, on_upgrade).await.ok()?.ok()?;
-    match downcast::<TokioIo<NodeStream>>(upgraded) {
+    match upgraded.downcast::<TokioIo<NodeStream>>() {
         Ok(parts) => Some(Wire::new(parts.io.into_inner(), &parts.read_buf)),
         Err(_) => {
             tracing::error!("an upgraded stream is none of the node's listener; it is dropped");

@@ -279,7 +279,7 @@ fn is_blocked(error: &io::Error) -> bool {
 }
 
 /// The text of a close frame: for people who look at the wire.
-const fn reason(code: CloseCode) -> &'static str {
+pub(crate) const fn reason(code: CloseCode) -> &'static str {
     match code {
         CloseCode::Normal => "done",
         CloseCode::Away => "no frame for too long",

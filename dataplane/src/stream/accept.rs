@@ -5,6 +5,7 @@ use super::start::Start;
 use crate::admit::rate;
 use crate::metrics::Limited;
 use crate::node::Node;
+use crate::telemetry::TraceContext;
 use protocol::server_frame::{Accepted, StreamState};
 use protocol::{ChatRequest, ConversationId, ErrorCode, Index, MessageId, UserId};
 use std::sync::Arc;
@@ -65,7 +66,20 @@ impl Node {
         user: &UserId,
         request: ChatRequest,
     ) -> Result<Accepted, Refusal> {
-        let accepting = self.accept_in_log(user, request);
+        self.accept_in_trace(user, request, None).await
+    }
+
+    /// As [`Self::accept`]; the stream is a child of `trace`, on whatever node it is produced.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn accept_in_trace(
+        self: &Arc<Self>,
+        user: &UserId,
+        request: ChatRequest,
+        trace: Option<&TraceContext>,
+    ) -> Result<Accepted, Refusal> {
+        let accepting = self.accept_in_log(user, request, trace);
         match tokio::time::timeout(PATIENCE, accepting).await {
             Ok(result) => result,
             Err(_) => Err(ErrorCode::StoreUnavailable.into()),
@@ -76,12 +90,13 @@ impl Node {
         self: &Arc<Self>,
         user: &UserId,
         request: ChatRequest,
+        trace: Option<&TraceContext>,
     ) -> Result<Accepted, Refusal> {
         if let Some(known) = self.known_request(user, &request).await? {
             return self.join(known).await;
         }
         self.may_start(user).await?;
-        let opening = self.opening(user, request).await?;
+        let opening = self.opening(user, request, trace).await?;
         let first = self.remember_request(&opening).await?;
         if first.message != opening.message {
             return self.join(first).await;
@@ -140,7 +155,12 @@ impl Node {
         Ok(())
     }
 
-    async fn opening(&self, user: &UserId, request: ChatRequest) -> Result<Arc<Opening>, Refusal> {
+    async fn opening(
+        &self,
+        user: &UserId,
+        request: ChatRequest,
+        trace: Option<&TraceContext>,
+    ) -> Result<Arc<Opening>, Refusal> {
         let conversation =
             request.conversation_id.unwrap_or_else(|| ConversationId(self.ids.uuid()));
         let known = self.conversation(user, conversation).await?;
@@ -155,6 +175,7 @@ impl Node {
             on_disconnect: request.on_disconnect,
             context: known.turns,
             started_at: self.clock.wall(),
+            trace: trace.map(TraceContext::header),
         }))
     }
 

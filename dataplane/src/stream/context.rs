@@ -100,6 +100,7 @@ pub(crate) mod tests {
             on_disconnect: OnDisconnect::Continue,
             context: Vec::new(),
             started_at: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
+            trace: None,
         })
     }
 

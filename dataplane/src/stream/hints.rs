@@ -15,14 +15,25 @@ pub async fn listen(node: Arc<Node>) {
         };
         match hint {
             Ok(hint) if !is_for(hint.to, &node) => {}
-            Ok(hint) => match hint.event {
-                BusEvent::Cancel(stream) => node.streams.nudge(stream),
-                BusEvent::HandOver => node.streams.look.notify_one(),
-                BusEvent::Goaway(_) | BusEvent::Close(..) | BusEvent::Broadcast(_) => {}
-            },
-            Err(RecvError::Lagged(_)) => node.streams.look.notify_one(),
+            Ok(hint) => {
+                // Here alone: whoever listens for sessions gets the same hints once more.
+                node.metrics.bus_received(&hint.event);
+                heed(&node, &hint.event);
+            }
+            Err(RecvError::Lagged(lost)) => {
+                node.metrics.bus_lost(lost);
+                node.streams.look.notify_one();
+            }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+fn heed(node: &Node, event: &BusEvent) {
+    match event {
+        BusEvent::Cancel(stream) => node.streams.nudge(*stream),
+        BusEvent::HandOver => node.streams.look.notify_one(),
+        BusEvent::Goaway(_) | BusEvent::Close(..) | BusEvent::Broadcast(_) => {}
     }
 }
 

@@ -36,6 +36,7 @@ async fn renew(node: &Node, patience: Duration) {
     let renewal = node.directory.renew(&node.owner, ttl, &stats);
     match tokio::time::timeout(patience, renewal).await {
         Ok(Ok(renewal)) if !node.drain.gave_up_lease() => {
+            node.metrics.lease_renewed(true);
             node.lease.renewed(sent, ttl);
             // The lease first: what is written back needs a living owner.
             if node.contact().succeeded(node.clock.now(), renewal.run, ttl) {
@@ -50,7 +51,7 @@ async fn renew(node: &Node, patience: Duration) {
 
 fn lost(node: &Node, why: &str) {
     node.contact().failed();
-    node.metrics.lease_not_renewed();
+    node.metrics.lease_renewed(false);
     tracing::warn!(node = %node.owner.node, why, "lease not renewed; live streams pause if this lasts");
 }
 

@@ -1,8 +1,8 @@
 //! Live answers: accepting a request, the one task that owns each upstream call, leases, takeovers.
 //!
 //! Producers share no channel and no lock with sessions: the log is where they meet. Reading order:
-//! [`accept`] → [`start`] → [`producer`] → [`coalesce`] → [`outcome`] → [`lease`] → [`contact`] → [`policy`] →
-//! [`takeover`] → [`repair`] → [`hints`] → [`context`].
+//! [`accept`] → [`start`] → [`producer`] → [`coalesce`] → [`outcome`] → `watched` → [`lease`] →
+//! [`contact`] → [`policy`] → [`takeover`] → [`repair`] → [`hints`] → [`context`].
 
 pub mod accept;
 pub mod coalesce;
@@ -17,6 +17,7 @@ pub mod producer;
 pub mod repair;
 pub mod start;
 pub mod takeover;
+mod watched;
 
 use crate::node::Node;
 use protocol::MessageId;

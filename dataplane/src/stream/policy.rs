@@ -29,7 +29,7 @@ pub enum Decision {
 const INTERRUPTED: Decision =
     Decision::End { status: SealStatus::Failed, code: Some(ErrorCode::Interrupted) };
 
-/// Decides on one orphan. `can_continue`: the provider can go on from a prefix.
+/// Decides on one orphan. `can_continue`: the provider can go on from what is there.
 pub fn decide(
     orphan: &Orphan,
     settings: &Settings,

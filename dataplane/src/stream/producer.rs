@@ -8,7 +8,9 @@ use super::Place;
 use super::coalesce::Coalescer;
 use super::outcome::Outcome;
 use super::start::{self, Start, persist};
+use super::watched::Watched;
 use crate::node::Node;
+use crate::telemetry::provider;
 use crate::upstream::{Ask, Events, UpstreamError, UpstreamEvent};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -75,6 +77,8 @@ pub(super) struct Producer {
     heard: Instant,
     /// The upstream had more to say than fits into a batch.
     flooded: bool,
+    /// See [`crate::upstream::Upstream::is_fed`].
+    fed: bool,
     /// Whether the upstream said anything in this epoch.
     spoke: bool,
     /// When the last batch was taken, in the coalescer's time.
@@ -83,6 +87,8 @@ pub(super) struct Producer {
     acknowledged: Instant,
     /// When somebody was last seen to follow.
     pub(super) followed: Instant,
+    /// Not looked at for a chunk: elsewhere in memory.
+    watched: Box<Watched>,
 }
 
 /// A reading of the clock.
@@ -112,8 +118,13 @@ pub(super) enum Step {
 }
 
 impl Producer {
-    pub(super) fn new(node: Arc<Node>, opening: Arc<Opening>, epoch: Epoch) -> Self {
-        let now = node.clock.now();
+    pub(super) fn new(
+        node: Arc<Node>,
+        opening: Arc<Opening>,
+        epoch: Epoch,
+        watched: Watched,
+    ) -> Self {
+        let (now, fed) = (node.clock.now(), node.upstream.is_fed());
         Self {
             coalescer: Coalescer::new(node.settings.stream.coalesce_ms),
             node,
@@ -127,10 +138,12 @@ impl Producer {
             prefix: Vec::new(),
             heard: now,
             flooded: false,
+            fed,
             spoke: false,
             appended_at: 0,
             acknowledged: now,
             followed: now,
+            watched: Box::new(watched),
         }
     }
 
@@ -154,25 +167,30 @@ impl Producer {
             prefix: std::mem::take(&mut self.prefix),
         };
         let upstream = self.node.upstream.clone();
-        let call = upstream.call(ask);
+        let (call, provider) = provider::told_by_whom(upstream.call(ask));
+        self.watched.asked(self.node.clock.now(), provider);
         let patience = Duration::from_millis(self.node.settings.stream.first_token_ms);
-        match tokio::time::timeout(patience, call).await {
-            Ok(Ok(events)) => Ok(events),
-            Ok(Err(error)) => Err(self.refused(&error)),
-            Err(_) => Err(Outcome::Failed(ErrorCode::StreamTimeout)),
-        }
+        let refused = match tokio::time::timeout(patience, call).await {
+            Ok(Ok(events)) => return Ok(events),
+            Ok(Err(error)) => self.refused(&error),
+            Err(_) => Outcome::Failed(ErrorCode::StreamTimeout),
+        };
+        self.watched.call_ended(Some(&refused));
+        Err(refused)
     }
 
     /// Reads the upstream into the log. `None`: another node owns the stream, or this one stops.
     async fn produce(&mut self, mut events: Events, place: &mut Place) -> Option<Outcome> {
         let mut now = self.moment();
-        loop {
+        let outcome = loop {
             match self.step(&mut events, place, &mut now).await {
                 Step::Continue => {}
-                Step::End(outcome) => return Some(outcome),
-                Step::Lost => return None,
+                Step::End(outcome) => break Some(outcome),
+                Step::Lost => break None,
             }
-        }
+        };
+        self.watched.call_ended(outcome.as_ref());
+        outcome
     }
 
     /// Waits for one thing and does it; `now` is when the last one came, and then when this one did.
@@ -186,7 +204,7 @@ impl Producer {
             Next::Answered(answer) => self.appended(answer, *now),
             Next::Heard(event) => {
                 self.heard = now.at;
-                self.gather(event, events)
+                self.gather(event, events).await
             }
             Next::Due => Step::Continue,
             Next::Called => {
@@ -222,11 +240,15 @@ impl Producer {
     }
 
     /// Takes what the upstream has ready into one batch.
-    fn gather(&mut self, first: Option<Heard>, events: &mut Events) -> Step {
+    async fn gather(&mut self, first: Option<Heard>, events: &mut Events) -> Step {
         let mut step = self.heard(first);
         self.flooded = false;
         while matches!(step, Step::Continue) && self.coalescer.gathers() {
-            match events.next().now_or_never() {
+            let ready = match events.next().now_or_never() {
+                None if self.fed => after_a_turn(events).await,
+                ready => ready,
+            };
+            match ready {
                 Some(event) => step = self.heard(event),
                 None => return Step::Continue,
             }
@@ -291,24 +313,30 @@ impl Producer {
             Ok(_) => Step::Continue,
             Err(LogError::Fenced { epoch }) => self.fenced(epoch),
             Err(error) => {
-                tracing::error!(stream = %self.opening.message, %error, "append refused");
+                tracing::error!(parent: &self.watched.log, %error, "append refused");
                 Step::End(Outcome::Failed(ErrorCode::Internal))
             }
         }
     }
 
     fn fenced(&self, epoch: Epoch) -> Step {
-        tracing::info!(stream = %self.opening.message, %epoch, "another node owns the stream");
+        let by = epoch.0;
+        tracing::info!(parent: &self.watched.log, by_epoch = by, "another node owns the stream");
         Step::Lost
     }
 
     fn refused(&self, error: &UpstreamError) -> Outcome {
-        tracing::warn!(stream = %self.opening.message, epoch = %self.epoch, %error, "upstream");
+        tracing::warn!(parent: &self.watched.log, %error, "upstream");
         Outcome::from(error)
     }
 
     fn heard(&mut self, event: Option<Heard>) -> Step {
-        self.spoke = true;
+        if !self.spoke {
+            self.spoke = true;
+            if let Some(Ok(UpstreamEvent::Chunk(_))) = event {
+                self.watched.spoke(self.heard);
+            }
+        }
         match event {
             Some(Ok(UpstreamEvent::Chunk(chunk))) => self.keep(chunk),
             Some(Ok(UpstreamEvent::Finished { reason, model, usage })) => {
@@ -402,8 +430,8 @@ impl Producer {
         let sealed =
             if bugs::active(Bug::LostSeal) { write().await } else { persist(node, write).await };
         match sealed {
-            Ok(()) => node.metrics.stream_sealed(&seal),
-            Err(error) => tracing::info!(%stream, %error, "not sealed here"),
+            Ok(()) => self.watched.sealed(&seal, self.tail.0),
+            Err(error) => tracing::info!(parent: &self.watched.log, %error, "not sealed here"),
         }
         self.uncount_answer().await;
     }
@@ -424,7 +452,7 @@ impl Producer {
                     Ok(_) => {}
                     Err(LogError::Fenced { .. } | LogError::Sealed) => return false,
                     Err(error) => {
-                        tracing::error!(stream = %self.opening.message, %error, "text lost");
+                        tracing::error!(parent: &self.watched.log, %error, "text lost");
                         return true;
                     }
                 }
@@ -444,6 +472,15 @@ async fn answered(inflight: &mut Option<Inflight>) -> Result<Appended, LogError>
             answer
         }
         None => std::future::pending().await,
+    }
+}
+
+/// What is ready once every task that can run had its turn, whoever reads the connection among them.
+async fn after_a_turn(events: &mut Events) -> Option<Option<Heard>> {
+    tokio::select! {
+        biased;
+        event = events.next() => Some(event),
+        () = tokio::task::yield_now() => None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::policy::{self, Decision};
 use super::producer;
 use super::start::Start;
 use crate::node::Node;
+use crate::upstream::Continues;
 use std::sync::Arc;
 use std::time::Duration;
 use streamlog::Orphan;
@@ -51,7 +52,7 @@ async fn look(node: &Arc<Node>) {
 
 fn take(node: &Arc<Node>, orphan: &Orphan) {
     let now = node.clock.wall();
-    let can_continue = node.upstream.can_continue();
+    let can_continue = node.upstream.continues(&orphan.opening) != Continues::Never;
     let decision = policy::decide(orphan, &node.settings, can_continue, now);
     let place = match decision {
         Decision::TakeOver { .. } => node.streams.reserve_takeover(orphan.stream),

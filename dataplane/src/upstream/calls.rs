@@ -1,7 +1,9 @@
-//! What the simulated provider was asked: kept in memory, and where asked for as lines of a file,
-//! which outlive a process that is killed.
+//! What a provider was asked: kept in memory, and where asked for as lines of a file, which outlive
+//! a process that is killed. [`Recorded`] stands around any provider.
 
-use super::Ask;
+use super::{Ask, Continues, Events, ProviderStatistics, Upstream, UpstreamError, UpstreamEvent};
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use protocol::NodeName;
 use protocol::dev::UpstreamCall;
@@ -10,9 +12,13 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use streamlog::{Clock, Opening};
+use tokio::time::Instant;
 
 /// Calls remembered; the oldest are forgotten first.
 pub const MAX_CALLS: usize = 10_000;
@@ -52,7 +58,7 @@ impl CallLog {
         self.lock().iter().map(|record| record.view()).collect()
     }
 
-    pub(super) fn begin(&self, ask: &Ask, node: &NodeName, started_at: Timestamp) -> Running {
+    fn begin(&self, ask: &Ask, node: &NodeName, started_at: Timestamp) -> Running {
         let record = Arc::new(Record {
             call: self.begun.fetch_add(1, Ordering::Relaxed),
             file: self.file.clone(),
@@ -115,26 +121,26 @@ impl Record {
 }
 
 /// A call that runs: let go of before its end, it was dropped.
-pub(super) struct Running(Arc<Record>);
+struct Running(Arc<Record>);
 
 impl Running {
     /// Whether its progress is written down.
-    pub(super) fn is_noted(&self) -> bool {
+    fn is_noted(&self) -> bool {
         self.0.file.is_some()
     }
 
     /// So many chunks were handed out. One writer, and nobody orders anything by this number.
-    pub(super) fn sent(&self, chunks: u64) {
+    fn sent(&self, chunks: u64) {
         self.0.chunks.store(chunks, Ordering::Relaxed);
     }
 
     /// Writes down how far it is.
-    pub(super) fn note(&self) {
+    fn note(&self) {
         self.0.note();
     }
 
     /// Only the first end counts.
-    pub(super) fn end(&self, end: &'static str) {
+    fn end(&self, end: &'static str) {
         if self.0.end.set(end).is_ok() {
             self.0.note();
         }
@@ -145,4 +151,86 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end("dropped");
     }
+}
+
+/// A provider whose calls are written down.
+pub struct Recorded {
+    provider: Arc<dyn Upstream>,
+    calls: Arc<CallLog>,
+    clock: Clock,
+    node: NodeName,
+}
+
+impl Recorded {
+    /// For one node; all nodes of a playground share the log of calls.
+    pub fn new(
+        provider: Arc<dyn Upstream>,
+        calls: Arc<CallLog>,
+        clock: Clock,
+        node: NodeName,
+    ) -> Self {
+        Self { provider, calls, clock, node }
+    }
+}
+
+#[async_trait]
+impl Upstream for Recorded {
+    async fn call(&self, ask: Ask) -> Result<Events, UpstreamError> {
+        let record = self.calls.begin(&ask, &self.node, self.clock.wall());
+        let events = self.provider.call(ask).await.inspect_err(|_| record.end("error"))?;
+        let clock = self.clock.clone();
+        Ok(Box::pin(RecordedEvents { events, chunks: 0, note_at: clock.now(), clock, record }))
+    }
+
+    fn continues(&self, opening: &Opening) -> Continues {
+        self.provider.continues(opening)
+    }
+
+    fn is_fed(&self) -> bool {
+        self.provider.is_fed()
+    }
+
+    fn statistics(&self) -> Vec<ProviderStatistics> {
+        self.provider.statistics()
+    }
+}
+
+/// Counts on the way.
+struct RecordedEvents {
+    events: Events,
+    chunks: u64,
+    clock: Clock,
+    /// When its progress is written down next, where it is.
+    note_at: Instant,
+    record: Running,
+}
+
+impl RecordedEvents {
+    fn sent(&mut self) {
+        self.chunks += 1;
+        self.record.sent(self.chunks);
+        if self.record.is_noted() && self.clock.now() >= self.note_at {
+            self.note_at = self.clock.now() + NOTE_EVERY;
+            self.record.note();
+        }
+    }
+}
+
+impl Stream for RecordedEvents {
+    type Item = Result<UpstreamEvent, UpstreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.events.poll_next_unpin(cx));
+        match &event {
+            Some(Ok(UpstreamEvent::Chunk(_))) => self.sent(),
+            Some(Ok(UpstreamEvent::Finished { reason, .. })) => self.record.end(known(reason)),
+            Some(Err(_)) | None => self.record.end("error"),
+        }
+        Poll::Ready(event)
+    }
+}
+
+/// The reasons to end that a seal knows.
+fn known(reason: &str) -> &'static str {
+    ["length", "tool_use", "content_filter"].into_iter().find(|r| *r == reason).unwrap_or("stop")
 }

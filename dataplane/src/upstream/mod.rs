@@ -1,8 +1,40 @@
 //! The AI provider behind one trait. A call yields events until it ends or breaks; whoever owns the
 //! stream turns them into chunks of the log.
+//!
+//! ```text
+//!  Ask ─▶ calls ─▶ simulated                                             ─▶ Events
+//!                  providers ─▶ provider ─▶ HTTP ─▶ call ─▶ openai    ─▶ answer ─▶ fences
+//!                  failover     limiter     SSE             anthropic    chunks    code
+//!                               breaker
+//! ```
+//! Reading order: [`simulated`] → [`providers`] → `provider` → `call` → `openai`, `anthropic` →
+//! `answer` → [`fences`] → [`seam`] → `failure` → [`breaker`] → `health` → `limiter` → [`calls`] →
+//! [`compose`].
 
+mod alike;
+mod answer;
+mod anthropic;
+pub mod breaker;
+mod call;
 pub mod calls;
+pub mod compose;
+mod failure;
+pub mod fences;
+mod health;
+pub mod keys;
+mod limiter;
+mod openai;
+pub mod prompt;
+mod provider;
+pub mod providers;
+pub mod seam;
 pub mod simulated;
+mod text;
+
+pub use breaker::BreakerState;
+pub use call::MAX_EVENT_BYTES;
+pub use health::ProviderStatistics;
+pub use keys::ProviderKeys;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -62,6 +94,28 @@ pub trait Upstream: Send + Sync + 'static {
     /// [`UpstreamError`] where it could not be started.
     async fn call(&self, ask: Ask) -> Result<Events, UpstreamError>;
 
-    /// Whether it can go on from a prefix of its own answer.
-    fn can_continue(&self) -> bool;
+    /// From what it can go on, for a request like this.
+    fn continues(&self, opening: &Opening) -> Continues;
+
+    /// Whether other tasks of the node read its connections, a piece at a time and only when asked: a
+    /// call that has nothing ready may then have more as soon as those had a turn.
+    fn is_fed(&self) -> bool {
+        false
+    }
+
+    /// How its providers do, for whoever tells statistics; none where there is nothing to tell.
+    fn statistics(&self) -> Vec<ProviderStatistics> {
+        Vec::new()
+    }
+}
+
+/// From what a provider can go on that another owner asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continues {
+    /// From nothing: a takeover begins again.
+    Never,
+    /// From text and code, not from thoughts, sources or tool calls.
+    PlainText,
+    /// From any beginning of its own answer.
+    Anything,
 }

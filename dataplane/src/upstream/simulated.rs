@@ -1,17 +1,16 @@
 //! The simulated provider: it obeys the directive at the start of the user's content
-//! (`protocol::sim`, protocol section 7) and remembers every call ([`super::calls`]).
+//! (`protocol::sim`, protocol section 7).
 
-use super::calls::{CallLog, NOTE_EVERY, Running};
-use super::{Ask, Events, Upstream, UpstreamError, UpstreamEvent};
+use super::{Ask, Continues, Events, Upstream, UpstreamError, UpstreamEvent};
+use crate::telemetry::provider;
 use async_trait::async_trait;
 use futures_util::Stream;
 use protocol::sim::Directive;
-use protocol::{ChunkType, Epoch, Index, NodeName, Usage};
+use protocol::{ChunkType, Epoch, Index, Usage};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use streamlog::Clock;
+use streamlog::{Clock, Opening};
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
@@ -19,31 +18,27 @@ const NANOS: u64 = 1_000_000_000;
 
 /// A provider that needs nothing and whose text everybody can foretell.
 pub struct Simulated {
-    calls: Arc<CallLog>,
     clock: Clock,
-    node: NodeName,
 }
 
 impl Simulated {
-    /// For one node; all nodes of a playground share the log of calls.
-    pub fn new(calls: Arc<CallLog>, clock: Clock, node: NodeName) -> Self {
-        Self { calls, clock, node }
+    /// By this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock }
     }
 }
 
 #[async_trait]
 impl Upstream for Simulated {
     async fn call(&self, ask: Ask) -> Result<Events, UpstreamError> {
-        let record = self.calls.begin(&ask, &self.node, self.clock.wall());
-        let directive = Directive::parse(&ask.opening.content).map_err(|bad| {
-            record.end("error");
-            UpstreamError::Refused(bad.to_string())
-        })?;
-        Ok(Box::pin(Call::new(&ask, directive, record, self.clock.clone())))
+        provider::served_by("simulated");
+        let directive = Directive::parse(&ask.opening.content)
+            .map_err(|bad| UpstreamError::Refused(bad.to_string()))?;
+        Ok(Box::pin(Call::new(&ask, directive, self.clock.clone())))
     }
 
-    fn can_continue(&self) -> bool {
-        true
+    fn continues(&self, _: &Opening) -> Continues {
+        Continues::Anything
     }
 }
 
@@ -60,15 +55,11 @@ struct Call {
     sleep: Pin<Box<Sleep>>,
     /// What the timer last waited for; several chunks may be due at one moment.
     passed: Option<Instant>,
-    clock: Clock,
     used_tools: bool,
     ended: bool,
     /// What `Finished` says besides the reason.
     model: String,
     prompt_tokens: u64,
-    record: Running,
-    /// When its progress is written down next, where it is.
-    note_at: Instant,
 }
 
 /// What the directive wants next.
@@ -80,7 +71,7 @@ enum Turn {
 }
 
 impl Call {
-    fn new(ask: &Ask, directive: Directive, record: Running, clock: Clock) -> Self {
+    fn new(ask: &Ask, directive: Directive, clock: Clock) -> Self {
         let opening = &ask.opening;
         let limit = opening.options.max_tokens.unwrap_or(u64::MAX);
         let said = opening.context.iter().map(|turn| turn.content.as_str());
@@ -97,10 +88,7 @@ impl Call {
             used_tools: ask.prefix.iter().any(|chunk| chunk.kind == ChunkType::ToolUse),
             model: opening.options.model.clone().unwrap_or_else(|| "simulated".to_owned()),
             prompt_tokens: words.count() as u64,
-            note_at: clock.now(),
             directive,
-            clock,
-            record,
         };
         call.pause();
         call
@@ -156,11 +144,6 @@ impl Call {
         self.used_tools |= chunk.kind == ChunkType::ToolUse;
         self.next = self.next.plus(1);
         self.pause();
-        self.record.sent(self.next.0 - self.from.0);
-        if self.record.is_noted() && self.clock.now() >= self.note_at {
-            self.note_at = self.clock.now() + NOTE_EVERY;
-            self.record.note();
-        }
         UpstreamEvent::Chunk(chunk)
     }
 
@@ -168,7 +151,6 @@ impl Call {
         self.ended = true;
         let cut = self.end.0 < self.directive.tokens;
         let reason = if cut { "length" } else { "stop" };
-        self.record.end(reason);
         let reason = if self.used_tools && !cut { "tool_use" } else { reason };
         UpstreamEvent::Finished {
             reason: reason.to_owned(),
@@ -179,7 +161,6 @@ impl Call {
 
     fn fail(&mut self) -> UpstreamError {
         self.ended = true;
-        self.record.end("error");
         let last = self.directive.fail.unwrap_or_default();
         UpstreamError::Unavailable(format!("the connection broke after chunk {last}, as asked"))
     }
@@ -211,23 +192,26 @@ impl Stream for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::calls::MAX_CALLS;
+    use crate::upstream::calls::{CallLog, MAX_CALLS, Recorded};
     use futures_util::StreamExt;
-    use protocol::RequestId;
     use protocol::{Chunk, ConversationId, OnDisconnect, UserId};
+    use protocol::{NodeName, RequestId};
+    use std::sync::Arc;
     use streamlog::log::Opening;
     use uuid::Uuid;
 
     struct Stage {
         calls: Arc<CallLog>,
         clock: Clock,
-        provider: Simulated,
+        provider: Recorded,
     }
 
     fn stage() -> Stage {
         let calls = Arc::new(CallLog::default());
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let provider = Simulated::new(calls.clone(), clock.clone(), NodeName::new("node-1"));
+        let simulated = Arc::new(Simulated::new(clock.clone()));
+        let node = NodeName::new("node-1");
+        let provider = Recorded::new(simulated, calls.clone(), clock.clone(), node);
         Stage { calls, clock, provider }
     }
 
@@ -243,6 +227,7 @@ mod tests {
             on_disconnect: OnDisconnect::Continue,
             context: Vec::new(),
             started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            trace: None,
         };
         Ask { opening: Arc::new(opening), epoch: Epoch(3), from: Index(from), prefix: Vec::new() }
     }
@@ -364,7 +349,7 @@ mod tests {
             panic!("{events:?}")
         };
         assert_eq!(reason, "tool_use");
-        assert_eq!(stage.ends(), [(3, Some("stop".to_owned()))]);
+        assert_eq!(stage.ends(), [(3, Some("tool_use".to_owned()))]);
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ pub mod bus;
 pub mod chaos;
 pub mod clock;
 #[cfg(any(test, feature = "testing"))]
+#[path = "tests/conformance/mod.rs"]
 pub mod conformance;
 pub mod cursor;
 pub mod directory;

@@ -58,6 +58,9 @@ pub struct Opening {
     pub context: Vec<Turn>,
     /// First acceptance: every bound counts from here, across takeovers.
     pub started_at: Timestamp,
+    /// Where its request stood in a trace (W3C `traceparent`), for whoever takes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Answer to [`StreamLog::open`].

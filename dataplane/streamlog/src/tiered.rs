@@ -49,23 +49,32 @@ pub struct Tiered {
 
 type Owned = HashMap<MessageId, Arc<Live>, RandomState>;
 
-/// Reads answered so far, by where the answer came from.
+/// Reads answered so far, by where the answer came from; those of memory of what has ended are
+/// counted there.
 #[derive(Debug, Default)]
 struct Reads {
     live: Arc<AtomicU64>,
-    finished: AtomicU64,
     shared: AtomicU64,
+    absent: AtomicU64,
 }
 
-/// Reads answered so far, by where the answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Reads answered so far, by where the answer came from, and what memory had no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
     /// This node's memory of a live stream it owns.
     pub live: u64,
-    /// This node's memory of an answer that has ended.
-    pub finished: u64,
+    /// This node's memory of an answer that it sealed.
+    pub own: u64,
+    /// This node's memory of an answer that it read elsewhere.
+    pub cached: u64,
     /// The shared log.
     pub shared: u64,
+    /// Not even the shared log had it.
+    pub absent: u64,
+    /// Answers that this node sealed and let go for want of room.
+    pub own_evicted: u64,
+    /// Answers that it had read elsewhere and let go for want of room.
+    pub cached_evicted: u64,
 }
 
 impl Tiered {
@@ -93,8 +102,16 @@ impl Tiered {
     /// Where reads were answered from.
     pub fn read_counts(&self) -> ReadCounts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Reads { live, finished, shared } = &self.reads;
-        ReadCounts { live: of(live), finished: of(finished), shared: of(shared) }
+        let (reads, ended) = (&self.reads, self.finished.counts());
+        ReadCounts {
+            live: of(&reads.live),
+            own: of(&ended.own),
+            cached: of(&ended.cached),
+            shared: of(&reads.shared),
+            absent: of(&reads.absent),
+            own_evicted: of(&ended.own_evicted),
+            cached_evicted: of(&ended.cached_evicted),
+        }
     }
 
     /// Forgets every answer of other nodes: somebody says that one of them is not what it was.
@@ -214,11 +231,12 @@ impl Tiered {
         lock(&self.own)
     }
 
-    /// Answers from memory what has ended.
-    fn ended(&self, stream: MessageId, from: Index, limit: usize) -> Option<Page> {
-        let page = self.finished.page(stream, from, limit)?;
-        count(&self.reads.finished);
-        Some(page)
+    /// Counts what the shared log did not have.
+    fn missed<T>(&self, answer: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(LogError::NotFound) = answer {
+            count(&self.reads.absent);
+        }
+        answer
     }
 
     /// The shared log was read.
@@ -409,10 +427,10 @@ impl StreamLog for Tiered {
                 (from < tail || (from == tail && !own.unsettled)).then(|| own.page(from, limit))
             })
         });
-        if let Some(page) = local.or_else(|| self.ended(stream, from, limit)) {
+        if let Some(page) = local.or_else(|| self.finished.page(stream, from, limit)) {
             return Ok(page);
         }
-        let page = self.inner.read(stream, from, limit).await?;
+        let page = self.missed(self.inner.read(stream, from, limit).await)?;
         self.was_read(&page);
         Ok(page)
     }
@@ -433,12 +451,12 @@ impl StreamLog for Tiered {
         if let Some(found) = local {
             return Ok(found);
         }
-        if let Some(page) = self.ended(stream, from, limit) {
+        if let Some(page) = self.finished.page(stream, from, limit) {
             // There is nothing to wait for.
             return Ok((page, TailWatch::new(Bell::default().listen())));
         }
         let own = self.live(stream).map(|live| (live.lock().bell.listen(), live.clone()));
-        let (page, watch) = self.inner.attach(stream, from, limit).await?;
+        let (page, watch) = self.missed(self.inner.attach(stream, from, limit).await)?;
         self.was_read(&page);
         // Later reads may come from this memory, which learns of an append after the log does.
         Ok((page, own.into_iter().fold(watch, |watch, (bell, live)| watch.also(bell).beside(live))))

@@ -232,7 +232,7 @@ async fn a_broadcast_says_what_who_and_when_and_is_heeded_by_the_others_only() {
     crate::playground::eventually(async || metrics(&beside).await.contains(&line("received")))
         .await;
     let own = metrics(&fixture).await;
-    assert!(own.contains(&line("sent")) && !own.contains(&line("received")), "{own}");
+    assert!(own.contains(&line("published")) && !own.contains(&line("received")), "{own}");
 }
 
 #[tokio::test]

@@ -45,6 +45,10 @@ impl Caller {
         answer.json().await.unwrap()
     }
 
+    pub(crate) async fn sessions(&self) -> Vec<SessionView> {
+        self.get("/api/v1/sessions").send().await.unwrap().json().await.unwrap()
+    }
+
     fn stream(&self, message: MessageId) -> RequestBuilder {
         self.get(&format!("/api/v1/messages/{message}/stream"))
     }
@@ -52,6 +56,12 @@ impl Caller {
     /// Follows to the end.
     pub(crate) async fn read_all(&self, message: MessageId) {
         Reader::open(self.stream(message)).await.rest().await;
+    }
+
+    /// Follows what comes after this index to the end.
+    pub(crate) async fn read_all_after(&self, message: MessageId, index: u64) {
+        let request = self.get(&format!("/api/v1/messages/{message}/stream?after={index}"));
+        Reader::open(request).await.rest().await;
     }
 
     async fn view(&self, message: MessageId) -> MessageView {

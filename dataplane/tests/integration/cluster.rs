@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use dataplane::admit::Keys;
 use dataplane::node::{Engines, Node, NodeConfig};
-use dataplane::upstream::{Ask, Events, Upstream, UpstreamError, UpstreamEvent};
+use dataplane::upstream::{Ask, Continues, Events, Upstream, UpstreamError, UpstreamEvent};
 use futures_util::StreamExt;
 use protocol::server_frame::{Accepted, ResetReason, TakeoverMode};
 use protocol::sim::Directive;
@@ -15,7 +15,7 @@ use protocol::{
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use streamlog::memory::{MemoryHandle, MemoryStore};
-use streamlog::{Clock, Cursor, Event, FollowError, Ids, Owner};
+use streamlog::{Clock, Cursor, Event, FollowError, Ids, Opening, Owner};
 use uuid::Uuid;
 
 /// Calls of the upstream, as it saw them: (message, epoch, first chunk asked for).
@@ -30,6 +30,7 @@ pub(crate) struct Scripted {
 #[async_trait]
 impl Upstream for Scripted {
     async fn call(&self, ask: Ask) -> Result<Events, UpstreamError> {
+        dataplane::telemetry::provider::served_by("scripted");
         self.calls.lock().unwrap().push((ask.opening.message, ask.epoch, ask.from));
         let directive = Directive::parse(&ask.opening.content)
             .map_err(|bad| UpstreamError::Refused(bad.to_string()))?;
@@ -58,8 +59,8 @@ impl Upstream for Scripted {
         Ok(chunks.chain(futures_util::stream::iter([Ok(end)])).boxed())
     }
 
-    fn can_continue(&self) -> bool {
-        self.can_continue
+    fn continues(&self, _: &Opening) -> Continues {
+        if self.can_continue { Continues::Anything } else { Continues::Never }
     }
 }
 

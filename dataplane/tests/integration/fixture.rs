@@ -126,6 +126,7 @@ impl Fixture {
             on_disconnect: OnDisconnect::Continue,
             context: Vec::new(),
             started_at: self.node.clock.wall(),
+            trace: None,
         });
         let opened = self.node.log.open(opening.clone(), &self.node.owner).await.unwrap();
         let Opened::Yours(epoch) = opened else { panic!("{opened:?}") };
@@ -295,4 +296,23 @@ pub(crate) fn texts(frames: &[ServerFrame], first: u64) -> Vec<String> {
         }
     }
     texts
+}
+
+/// The answer to a request, asked again while it is only refused for now: a busy machine may starve a
+/// node's short lease.
+pub(crate) async fn started(
+    api: &client::api::Api,
+    request: &protocol::ChatRequest,
+) -> protocol::server_frame::Accepted {
+    let asked = async {
+        loop {
+            match api.start(request).await {
+                Err(refused) if refused.is_passing() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await
+                }
+                answer => return answer.unwrap(),
+            }
+        }
+    };
+    timeout(PATIENCE, asked).await.expect("accepted")
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod auth;
 mod chaos;
 mod cluster;
 mod drains;
@@ -13,7 +14,10 @@ mod fixture;
 mod fuzz;
 mod haproxy;
 mod hostile;
+mod interface;
+mod metrics;
 mod outages;
+mod page;
 mod playground;
 mod process;
 mod processes;
@@ -22,3 +26,5 @@ mod roster;
 mod streams;
 mod takeovers;
 mod teeth;
+mod traces;
+mod upstream;

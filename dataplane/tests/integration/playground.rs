@@ -1,5 +1,6 @@
 //! The playground: the `/dev` contract, deaths and pauses as scripts see them, and the program.
 
+use crate::fixture::started;
 use client::api::Api;
 use dataplane::playground::{Fleet, FleetOptions};
 use protocol::dev::{DevNode, DevToken, NodePhase, UpstreamCall};
@@ -127,6 +128,7 @@ async fn dev_says_what_there_is() {
     });
     assert_eq!((nodes.len(), &nodes[1]), (2, &expected));
     assert!(dev.get::<Vec<UpstreamCall>>("/dev/upstream/calls").await.is_empty());
+    assert_eq!(dev.get::<Value>("/dev/upstream").await, json!({"simulated": true}));
     let token: DevToken = dev.get("/dev/token?user=alice").await;
     assert_eq!(token.token.split('.').count(), 3);
     let page = dev.ask(Method::GET, "/", "").await;
@@ -136,6 +138,7 @@ async fn dev_says_what_there_is() {
 #[tokio::test]
 async fn dev_refuses_with_problems_that_say_why() {
     let dev = Dev::start(1).await;
+    let large = "x".repeat(256 * 1024 + 1);
     let cases = [
         (Method::POST, "/dev/nodes/node-7/kill", "", 404, "NOT_FOUND", "no node node-7"),
         (Method::POST, "/dev/nodes/node-1/eat", "", 404, "NOT_FOUND", "but not eat"),
@@ -150,6 +153,9 @@ async fn dev_refuses_with_problems_that_say_why() {
         (Method::POST, "/dev/redis/restart", "", 404, "NOT_FOUND", "STORES=redis"),
         (Method::GET, "/dev/redis", "", 404, "NOT_FOUND", "STORES=redis"),
         (Method::GET, "/elsewhere", "", 404, "NOT_FOUND", ""),
+        (Method::POST, "/dev/nodes/%ff/kill", "", 404, "NOT_FOUND", "no such path"),
+        (Method::POST, "/dev/redis/%ff", "", 404, "NOT_FOUND", "no such path"),
+        (Method::POST, "/dev/nodes/node-1/pause", &large, 413, "PAYLOAD_TOO_LARGE", ""),
     ];
     for (method, path, body, status, code, detail) in cases {
         let refused = dev.refused(method, path, body).await;
@@ -259,7 +265,7 @@ async fn a_killed_owners_answer_goes_on_elsewhere_and_the_calls_tell() {
     let token = dev.fleet.token("alice");
     let node = |at: usize| Api::new(dev.http.clone(), &dev.fleet.node_urls()[at], &token);
     let directive = "[sim tokens=60 rate=100 seed=9 pause=20:1000]";
-    let accepted = node(0).start(&request(directive)).await.unwrap();
+    let accepted = started(&node(0), &request(directive)).await;
     eventually(async || dev.fleet.calls().first().is_some_and(|call| call.chunks == 20)).await;
     assert_eq!(dev.node(0).await.streams, 1);
     dev.fleet.kill(0).await;
@@ -324,8 +330,8 @@ fn a_busy_port_is_said_plainly() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_said_plainly() {
-    for (key, value) in [("STORES", "mongo"), ("CHAT_UPSTREAM_URL", "http://127.0.0.1:9/v1")] {
+fn what_cannot_be_used_is_said_plainly() {
+    for (key, value) in [("STORES", "mongo"), ("CHAT_UPSTREAM_URL", "localhost:9/v1")] {
         let (code, said) = Program::start(&[("CHAT_DEV_PORT", "1"), (key, value)]).end();
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(key), "{said}");

@@ -16,14 +16,14 @@ use tempfile::TempDir;
 const ADMIN_KEY: &str = "an admin key for tests";
 
 /// A file, an environment, and the program that is given both.
-struct Setup {
+pub(crate) struct Setup {
     folder: TempDir,
     environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// With all secrets.
-    fn new(yaml: &str) -> Self {
+    pub(crate) fn new(yaml: &str) -> Self {
         let mut setup = Self::bare(yaml);
         let key = String::from_utf8(KEY.to_vec()).unwrap();
         for (name, value) in [
@@ -42,7 +42,7 @@ impl Setup {
         Self { folder, environment: Vec::new() }
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(key, _)| key != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -62,7 +62,7 @@ impl Setup {
     }
 
     /// Runs it until it serves.
-    fn run(&self) -> Running {
+    pub(crate) fn run(&self) -> Running {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Running::spawn(&mut command).serving()
@@ -70,10 +70,10 @@ impl Setup {
 }
 
 /// A process that serves; killed with its guard.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    data: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
     log: BufReader<ChildStderr>,
 }
 
@@ -113,13 +113,13 @@ impl Running {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// The exit code and how long it took; `None` if it does not end.
-    async fn ends(&mut self) -> (Option<i32>, Duration) {
+    pub(crate) async fn ends(&mut self) -> (Option<i32>, Duration) {
         let began = now();
         while began.elapsed() < 3 * PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -133,7 +133,7 @@ impl Running {
         panic!("it does not end; it said\n{said}");
     }
 
-    fn call(&self) -> Call {
+    pub(crate) fn call(&self) -> Call {
         let ttl = Duration::from_secs(600);
         let token = dataplane::admit::token::mint(KEY, "alice", ttl, &Clock::system());
         Call {
@@ -146,7 +146,7 @@ impl Running {
     }
 
     /// A socket that follows an answer that takes minutes.
-    async fn live(&self) -> Socket {
+    pub(crate) async fn live(&self) -> Socket {
         eventually(async || self.ready().await == 200).await;
         let mut socket = self.call().welcomed().await;
         let content = "[sim tokens=10000 rate=20]";
@@ -158,7 +158,7 @@ impl Running {
         }
     }
 
-    async fn ready(&self) -> u16 {
+    pub(crate) async fn ready(&self) -> u16 {
         let url = format!("http://{}/readyz", self.admin);
         reqwest::get(url).await.unwrap().status().as_u16()
     }
@@ -168,7 +168,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn yaml(more: &str) -> String {
+pub(crate) fn yaml(more: &str) -> String {
     format!("node:\n  name: solo\n  dataAddress: 127.0.0.1:0\n  adminAddress: 127.0.0.1:0\n{more}")
 }
 

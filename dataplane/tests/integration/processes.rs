@@ -1,5 +1,6 @@
 //! A fleet of node processes: the same `/dev` contract as of threads, with real signals.
 
+use crate::fixture::started;
 use crate::playground::{Dev, eventually, request};
 use client::api::Api;
 use dataplane::playground::{FleetOptions, Kind};
@@ -85,10 +86,10 @@ async fn a_drained_process_starts_again_as_a_new_one() {
 async fn the_calls_of_a_killed_process_survive_it() {
     let dev = Dev::with(options(1, false)).await;
     let node = Api::new(dev.http.clone(), &dev.fleet.node_urls()[0], &dev.fleet.token("alice"));
-    let short = node.start(&request("[sim tokens=5 rate=0]")).await.unwrap().message_id;
+    let short = started(&node, &request("[sim tokens=5 rate=0]")).await.message_id;
     let ended = async || node.message(short).await.unwrap().status == MessageStatus::Completed;
     eventually(ended).await;
-    node.start(&request("[sim tokens=1000 rate=50]")).await.unwrap();
+    started(&node, &request("[sim tokens=1000 rate=50]")).await;
     eventually(async || dev.fleet.calls().last().is_some_and(|call| call.chunks >= 10)).await;
     assert_eq!(dev.node(0).await.streams, 1);
     dev.fleet.kill(0).await;
@@ -127,7 +128,7 @@ async fn over_redis(nodes: usize) -> Dev {
 async fn survives(dev: &Dev, content: &str, happen: impl AsyncFnOnce()) -> Vec<UpstreamCall> {
     let token = dev.fleet.token("alice");
     let node = |at: usize| Api::new(dev.http.clone(), &dev.fleet.node_urls()[at], &token);
-    let accepted = node(0).start(&request(content)).await.unwrap();
+    let accepted = started(&node(0), &request(content)).await;
     eventually(async || dev.fleet.calls().first().is_some_and(|call| call.chunks >= 10)).await;
     happen().await;
     let read = async || node(1).message(accepted.message_id).await.ok();

@@ -90,7 +90,8 @@ fn window(crowd: &mut Crowd, pid: u32, length: Duration, stop: &Stop) -> Result<
     })
 }
 
-fn target(playground: &Playground) -> Result<Target> {
+/// The WebSocket of the playground's first node.
+pub(super) fn target(playground: &Playground) -> Result<Target> {
     let nodes = playground.nodes()?;
     Target::parse(&nodes.first().context("the playground has no node")?.ws_url)
 }
@@ -244,15 +245,20 @@ pub(super) fn floor_round(
 
 fn start_floor(args: &floor::Args) -> Result<(Group, u16)> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("bench-floor").stdout(Stdio::piped());
+    command.arg("bench-floor");
     command.args(["--sockets", &args.sockets.to_string(), "--rate", &args.rate.to_string()]);
     command.args(["--groups", &args.groups.to_string(), "--frames", &args.frames.to_string()]);
     command.args(["--frame-bytes", &args.frame_bytes.to_string()]);
-    let mut program = Group::spawn("the floor program", &mut command)?;
+    listening("the floor program", &mut command)
+}
+
+/// Starts a program of ours that says on which port it listens.
+pub(super) fn listening(name: &str, command: &mut Command) -> Result<(Group, u16)> {
+    let mut program = Group::spawn(name, command.stdout(Stdio::piped()))?;
     let mut line = String::new();
     std::io::BufReader::new(program.stdout()?).read_line(&mut line)?;
     let port = line.trim().strip_prefix(floor::LISTENING).and_then(|port| port.parse().ok());
-    Ok((program, port.with_context(|| format!("the floor program said {line:?}"))?))
+    Ok((program, port.with_context(|| format!("{name} said {line:?}"))?))
 }
 
 /// Resident bytes of the server a welcomed and idle socket.

@@ -70,7 +70,7 @@ impl Report {
             measure: format!("CPU a delivered chunk: {name}"),
             measured: format!("**{ratio:.2} × floor** ({:.2} µs)", median(&server)),
             // How much the floor itself moved is the noise of this machine.
-            floor: format!("{:.2} µs ({})", median(&floor), range(&floor)),
+            floor: format!("{:.2} µs ({})", median(&floor), range(&floor, 2)),
             ratio: spread(&ratios, 2),
             reach: format!("≤ {reach} × floor"),
             met: Some(ratio <= reach),
@@ -164,10 +164,10 @@ pub(super) fn percentile(values: &[f64], share: f64) -> f64 {
 }
 
 /// The least and the most.
-fn range(values: &[f64]) -> String {
+pub(super) fn range(values: &[f64], digits: usize) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    format!("{least:.2}–{most:.2}")
+    format!("{least:.digits$}–{most:.digits$}")
 }
 
 /// The values in the order of the rounds: shows drift and outliers as they are.

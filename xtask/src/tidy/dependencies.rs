@@ -14,17 +14,19 @@ struct Arrows {
     tests: &'static [&'static str],
 }
 
-const ARROWS: [Arrows; 5] = [
+const ARROWS: [Arrows; 7] = [
     Arrows { package: "protocol", normal: &[], tests: &[] },
     Arrows { package: "streamlog", normal: &["protocol"], tests: &[] },
     Arrows { package: "client", normal: &["protocol"], tests: &[] },
     Arrows { package: "dataplane", normal: &["protocol", "streamlog"], tests: &["client"] },
+    Arrows { package: "crds", normal: &[], tests: &[] },
+    Arrows { package: "operator", normal: &["crds", "protocol"], tests: &[] },
     Arrows { package: "xtask", normal: &[], tests: &[] },
 ];
 
 /// Everything the protocol may use from outside: it stays free of I/O and cheap to depend on.
-const PROTOCOL_USES: [&str; 7] =
-    ["crc32fast", "jiff", "serde", "serde_json", "smol_str", "thiserror", "uuid"];
+const PROTOCOL_USES: [&str; 8] =
+    ["crc32fast", "jiff", "serde", "serde_json", "smol_str", "thiserror", "utoipa", "uuid"];
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -17,6 +17,7 @@ use smol_str::SmolStr;
 /// assert_eq!(String::from_utf8(text).unwrap(), concat!(r#"{"type":"CHUNK","timestamp":"2026-01-01T00:00:00Z","data":"#,
 ///     r#"{"messageId":"018f4d5e-0000-7000-8000-000000000001","index":3,"type":"TEXT","content":"hi \"you\"","epoch":1}}"#));
 /// ```
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChunkData {
@@ -32,12 +33,14 @@ pub struct ChunkData {
 }
 
 /// A chunk as it is read from the wire. (Flattened structs cannot hold raw JSON, so `metadata` is a value.)
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WireChunk {
     /// What it carries.
     #[serde(rename = "type")]
     pub kind: ChunkType,
     /// The text.
+    #[cfg_attr(feature = "schema", schema(value_type = String, min_length = 1, max_length = 1024))]
     pub content: SmolStr,
     /// For example `{"callId":"c1","name":"search"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +88,7 @@ impl ChunkData {
 ///     r#"{"messageId":"018f4d5e-0000-7000-8000-000000000001","epoch":2,"index":5,"#,
 ///     r#""chunks":[{"type":"TEXT","content":"a"},{"type":"CODE","content":"b"}]}}"#));
 /// ```
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChunksData {

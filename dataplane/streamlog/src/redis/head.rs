@@ -4,7 +4,9 @@
 //! ```text
 //! version u8 · epoch u64 · incarnation 16 · state u8 · tail u64 · digest u32 · size u32 · life u32
 //! ```
-//! Big-endian. The scripts know these places: 2–9 epoch, 26 state, 27–34 tail, 43–46 life.
+//! Big-endian. The scripts know these places: 1 version, 2–9 epoch, 26 state, 27–34 tail, 43–46 life.
+//! A node registers as a follower by adding its name, whether or not there is a head: names alone are
+//! no stream ([`is_absent`]) and expire soon.
 
 use super::packing::{digest_bits, digest_of};
 use crate::batch::Batch;
@@ -13,6 +15,11 @@ use protocol::{Digest, Epoch, Incarnation, Index};
 /// Bytes of a head, followers not counted.
 pub(super) const LENGTH: usize = 46;
 const VERSION: u8 = 1;
+
+/// Whether these are only names of followers, of a stream that is not there.
+pub(super) fn is_absent(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b':')
+}
 
 const CANCEL: u8 = 1;
 const HAND_OVER: u8 = 2;

@@ -50,7 +50,7 @@ use meta::{State, Swap};
 use protocol::{Epoch, Incarnation, MessageId};
 use reading::Reading;
 use redis::io::tcp::TcpSettings;
-use redis::{IntoConnectionInfo as _, ProtocolVersion};
+use redis::{IntoConnectionInfo as _, ProtocolVersion, TlsCertificates};
 use runs::Runs;
 use scripts::Scripts;
 use stats::Counters;
@@ -74,10 +74,13 @@ const MOST_LEAVING: usize = 16_384;
 /// Where Redis is, and how long to wait for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port[/db]`.
+    /// `redis://[user:password@]host:port[/db]`, `rediss://` for TLS.
     pub url: String,
     /// What every key and channel begins with.
     pub prefix: String,
+    /// Certificate (PEM) of the authority that signed the server's; `None`: the machine's own list. Only
+    /// with `rediss://`.
+    pub authority: Option<Vec<u8>>,
     /// Batches up to so many bytes travel with the hint about them; 0: none does.
     pub text_in_hints: usize,
     /// Bound on making a connection.
@@ -98,6 +101,7 @@ impl Default for RedisConfig {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
             prefix: "cc:".to_owned(),
+            authority: None,
             text_in_hints: 4 * 1024,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
@@ -136,6 +140,21 @@ struct Inner {
     leaving: Mutex<Vec<(Incarnation, String)>>,
 }
 
+/// A client that believes this authority alone. The library takes a text without any certificate, and then
+/// believes nobody.
+fn with_authority(
+    info: redis::ConnectionInfo,
+    pem: Vec<u8>,
+) -> Result<redis::Client, BadRedisConfig> {
+    let reason = "the authority's certificate is not in PEM, or the address is not rediss:";
+    let bad = || BadRedisConfig { reason: reason.to_owned() };
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(bad());
+    }
+    let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+    redis::Client::build_with_tls(info, certificates).map_err(|_| bad())
+}
+
 impl RedisEngine {
     /// The engine of one incarnation. Does no I/O: a node starts even while Redis is away.
     ///
@@ -150,7 +169,10 @@ impl RedisEngine {
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(DEAD_PEER);
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
-        let client = redis::Client::open(info).map_err(bad)?;
+        let client = match config.authority.clone() {
+            None => redis::Client::open(info).map_err(bad)?,
+            Some(pem) => with_authority(info, pem)?,
+        };
         let (keys, told_up_to) = (Keys::new(config.prefix.clone()), config.text_in_hints);
         let (scripts, counters) = (Scripts::new(), Arc::<Counters>::default());
         let breaker = Arc::new(Breaker::new(clock.clone()));

@@ -1,7 +1,7 @@
 //! Reads: a page is one round trip, and readers that want the same at the same moment share it.
 
 use super::gather::Gather;
-use super::head::{Hot, LENGTH};
+use super::head::{Hot, LENGTH, is_absent};
 use super::kept::{Known, Place};
 use super::keys::Keys;
 use super::link::{AWAY, Link};
@@ -27,7 +27,9 @@ const GUESSED_BYTES: usize = 64 * 1024;
 /// From an entry of the index to the next one lie about 64 KiB and a batch.
 const INDEXED_BYTES: usize = 2 * 64 * 1024;
 /// Commands of one read.
-const MOST_COMMANDS: usize = 7;
+const MOST_COMMANDS: usize = 8;
+/// Names of followers where there is no stream are kept this long, in seconds.
+const ABSENT_SECONDS: u64 = 60;
 /// A page that did not fit is asked for again, larger, at most so often.
 const ROUNDS: usize = 8;
 
@@ -190,6 +192,7 @@ impl Parts {
         let pending = asks.into_iter().enumerate();
         let mut pending: Vec<_> =
             pending.map(|(at, ask)| Pending { at, plan: Plan::of(&ask), ask }).collect();
+        let mut named_twice = Vec::new();
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 break;
@@ -201,7 +204,7 @@ impl Parts {
             let Ok(values) = self.link.send(&pipeline).await else { break };
             let (mut values, mut again) = (values.into_iter(), Vec::new());
             for read in pending {
-                match self.taken_apart(&read, &mut values) {
+                match self.taken_apart(&read, &mut values, &mut named_twice) {
                     Outcome::Done(answer) => {
                         if let Some(place) = answers.get_mut(read.at) {
                             *place = answer;
@@ -212,7 +215,23 @@ impl Parts {
             }
             pending = again;
         }
+        if !named_twice.is_empty() {
+            self.name_once(&named_twice).await;
+        }
         answers
+    }
+
+    /// Takes this node's name out of these heads, once each.
+    async fn name_once(&self, streams: &[MessageId]) {
+        let mut pipeline = redis::Pipeline::with_capacity(streams.len());
+        for stream in streams {
+            let [head, ..] = self.keys.stream(*stream);
+            let mut unfollow = self.scripts.call(Name::Unfollow, &[head]);
+            unfollow.arg(&self.follower);
+            pipeline.add_command(unfollow);
+        }
+        // A name too many costs a hint too many, until the next read that sees it.
+        let _ = self.link.send(&pipeline).await;
     }
 
     /// Plain commands cost the store a fourth of what a script does that reads the same. The head is
@@ -221,9 +240,10 @@ impl Parts {
         let [head, text, meta] = self.keys.stream(read.ask.stream);
         let plan = &read.plan;
         if plan.register {
-            let mut follow = self.scripts.call(Name::Follow, std::slice::from_ref(&head));
-            follow.arg(&self.follower);
-            pipeline.add_command(follow);
+            // Plain commands again. They name this node twice where it was named and had forgotten
+            // it, and leave a name where there is no stream: both are told apart, and neither lasts.
+            pipeline.cmd("APPEND").arg(&head).arg(&self.follower);
+            pipeline.cmd("EXPIRE").arg(&head).arg(ABSENT_SECONDS).arg("NX");
         }
         pipeline.cmd("GET").arg(&head);
         if plan.cold {
@@ -242,11 +262,16 @@ impl Parts {
     }
 
     /// Takes one read's answers from the pipeline's, all of them whatever they are.
-    fn taken_apart(&self, read: &Pending, values: &mut impl Iterator<Item = Value>) -> Outcome {
+    fn taken_apart(
+        &self,
+        read: &Pending,
+        values: &mut impl Iterator<Item = Value>,
+        named_twice: &mut Vec<MessageId>,
+    ) -> Outcome {
         let (ask, plan) = (&read.ask, &read.plan);
         let mut next = || values.next().unwrap_or_default();
-        let _registered = plan.register.then(&mut next);
-        let head = reply::bytes(next());
+        let _registered = plan.register.then(|| (next(), next()));
+        let head = reply::bytes(next()).filter(|head| !is_absent(head));
         let cold = plan.cold.then(|| reply::items(next()));
         let now = plan.needs_time().then(&mut next).and_then(reply::milliseconds);
         let there = plan.needs_existence().then(&mut next).and_then(reply::number);
@@ -256,8 +281,11 @@ impl Parts {
         let (fixed, followers) = head.split_at(LENGTH.min(head.len()));
         let Some(hot) = Hot::parse(fixed) else { return Outcome::Done(Err(AWAY)) };
         let me = self.follower.as_bytes();
-        let listed = followers.windows(me.len()).any(|name| name == me);
-        let register = ask.follow && !hot.sealed && !listed;
+        let names = followers.windows(me.len()).filter(|name| *name == me).count();
+        if names > 1 && plan.register {
+            named_twice.push(ask.stream);
+        }
+        let register = ask.follow && !hot.sealed && names == 0;
         if fixed != after.as_slice() || register {
             return Outcome::Again(Plan { register, ..*plan });
         }

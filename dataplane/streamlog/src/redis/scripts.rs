@@ -9,7 +9,6 @@ use std::sync::Arc;
 #[repr(usize)]
 pub(super) enum Name {
     Append,
-    Follow,
     Swap,
     Unfollow,
     Enlist,
@@ -20,9 +19,8 @@ pub(super) enum Name {
     Spend,
 }
 
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 9] = [
     include_str!("scripts/append.lua"),
-    include_str!("scripts/follow.lua"),
     include_str!("scripts/swap.lua"),
     include_str!("scripts/unfollow.lua"),
     include_str!("scripts/enlist.lua"),

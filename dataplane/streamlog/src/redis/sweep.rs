@@ -1,7 +1,7 @@
 //! What a lost hint cannot delay for longer than this, and cleaning.
 
 use super::Inner;
-use super::head::{Hot, LENGTH};
+use super::head::{Hot, LENGTH, is_absent};
 use super::keys::Keys;
 use super::reply;
 use super::scripts::Name;
@@ -41,11 +41,18 @@ async fn look(inner: &Inner, streams: &[MessageId]) {
     let Ok(answers) = inner.reads.send(&pipeline).await else { return };
     let me = Keys::follower(inner.owner.incarnation);
     for (stream, answer) in streams.iter().zip(answers) {
-        if let Value::Nil = answer {
+        let found = match answer {
+            Value::Nil => None,
+            answer => {
+                let Some(head) = reply::bytes(answer) else { continue };
+                Some(head).filter(|head| !is_absent(head))
+            }
+        };
+        let Some(found) = found else {
             inner.kept.lost(*stream);
             continue;
-        }
-        let Some((head, followers)) = reply::bytes(answer).and_then(parted) else { continue };
+        };
+        let Some((head, followers)) = parted(found) else { continue };
         if inner.kept.learn(*stream, head) {
             add(&inner.shore.counters.backfills, 1);
         }

@@ -9,9 +9,10 @@ use crate::log::{Head, Opening, Page};
 use crate::memory::KEEP_TEXT;
 use protocol::server_frame::Source;
 use protocol::{Digest, Index, MessageId};
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Memory for answers this node sealed; beyond it the oldest go first.
@@ -93,7 +94,34 @@ pub(super) fn page(
 pub(super) struct Finished {
     clock: Clock,
     own: Mutex<Own>,
-    read: Cache<MessageId, Arc<Whole>, ByBytes>,
+    read: Cache<MessageId, Arc<Whole>, ByBytes, DefaultHashBuilder, CountEvicted>,
+    counts: Arc<Counts>,
+}
+
+/// What was found, and what had to go for want of room.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) own: AtomicU64,
+    pub(super) cached: AtomicU64,
+    pub(super) own_evicted: AtomicU64,
+    pub(super) cached_evicted: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[derive(Clone)]
+struct CountEvicted(Arc<Counts>);
+
+impl Lifecycle<MessageId, Arc<Whole>> for CountEvicted {
+    type RequestState = ();
+
+    fn begin_request(&self) -> Self::RequestState {}
+
+    fn on_evict(&self, (): &mut (), _: MessageId, _: Arc<Whole>) {
+        count(&self.0.cached_evicted);
+    }
 }
 
 #[derive(Default)]
@@ -112,11 +140,14 @@ impl Own {
     }
 
     /// Oldest first, until everything is fresh and fits.
-    fn prune(&mut self, clock: &Clock) {
+    fn prune(&mut self, clock: &Clock, counts: &Counts) {
         while let Some(oldest) = self.oldest.front().copied() {
             let fresh = self.answers.get(&oldest).is_some_and(|whole| whole.is_fresh(clock));
             if fresh && self.bytes <= OWN_BYTES {
                 return;
+            }
+            if fresh {
+                count(&counts.own_evicted);
             }
             self.remove(oldest);
         }
@@ -134,8 +165,15 @@ impl Weighter<MessageId, Arc<Whole>> for ByBytes {
 
 impl Finished {
     pub(super) fn new(clock: Clock) -> Self {
-        let read = Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES, ByBytes);
-        Self { clock, own: Mutex::default(), read }
+        let counts = Arc::<Counts>::default();
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), CountEvicted(counts.clone()));
+        let read = Cache::with(CACHE_ITEMS, CACHE_BYTES, ByBytes, hasher, lifecycle);
+        Self { clock, own: Mutex::default(), read, counts }
+    }
+
+    /// What was found here so far, and what went.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Keeps an answer that this node sealed.
@@ -146,7 +184,7 @@ impl Finished {
         own.bytes += whole.weight();
         own.oldest.push_back(stream);
         own.answers.insert(stream, Arc::new(whole));
-        own.prune(&self.clock);
+        own.prune(&self.clock, &self.counts);
     }
 
     /// Remembers what was read, where it is a whole answer.
@@ -163,15 +201,22 @@ impl Finished {
 
     /// A read of an answer that is here.
     pub(super) fn page(&self, stream: MessageId, from: Index, limit: usize) -> Option<Page> {
-        let whole = self.find(stream)?;
-        (from <= whole.head.tail).then(|| whole.page(from, limit))
+        let (whole, hits) = self.find(stream)?;
+        (from <= whole.head.tail).then(|| {
+            count(hits);
+            whole.page(from, limit)
+        })
     }
 
-    fn find(&self, stream: MessageId) -> Option<Arc<Whole>> {
+    /// With the counter of where it was.
+    fn find(&self, stream: MessageId) -> Option<(Arc<Whole>, &AtomicU64)> {
         let own = self.own().answers.get(&stream).cloned();
-        let whole = own.or_else(|| self.read.get(&stream))?;
+        let (whole, hits) = match own {
+            Some(own) => (own, &self.counts.own),
+            None => (self.read.get(&stream)?, &self.counts.cached),
+        };
         if whole.is_fresh(&self.clock) {
-            return Some(whole);
+            return Some((whole, hits));
         }
         self.forget(stream);
         None
@@ -185,7 +230,7 @@ impl Finished {
     /// What this node sealed and still keeps, the newest first.
     pub(super) fn own_openings(&self) -> Vec<Arc<Opening>> {
         let mut own = self.own();
-        own.prune(&self.clock);
+        own.prune(&self.clock, &self.counts);
         let newest = own.oldest.iter().rev().filter_map(|stream| own.answers.get(stream));
         newest.map(|whole| whole.opening.clone()).collect()
     }

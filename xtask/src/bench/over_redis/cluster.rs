@@ -31,6 +31,7 @@ impl Cluster {
             nodes: NODES,
             coalesce_ms: Some(WINDOW_MS),
             stores: "redis",
+            upstream_url: None,
             log: binary.with_file_name("bench-redis.log"),
         };
         let playground = Playground::start(options, stop)?;

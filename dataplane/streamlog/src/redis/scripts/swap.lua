@@ -4,11 +4,13 @@
 -- of inboxes (''; tell nobody), tools ('': as it is).
 -- Gives 1, or the head that stands instead ('': absent).
 local all = redis.call('GET', KEYS[1])
-local head = all and string.sub(all, 1, 46) or ''
+-- Whoever asked for a stream that is not there left its name where the head would stand.
+local absent = not all or string.byte(all) ~= 1
+local head = absent and '' or string.sub(all, 1, 46)
 if head ~= ARGV[1] then
   return head
 end
-local followers = all and string.sub(all, 47) or ''
+local followers = absent and (all or '') or string.sub(all, 47)
 redis.call('SET', KEYS[1], ARGV[2] .. followers, 'EX', ARGV[8])
 if head == '' then
   redis.call('DEL', KEYS[3])

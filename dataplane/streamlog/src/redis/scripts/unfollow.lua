@@ -1,4 +1,4 @@
--- Takes a node that follows no more out of the head. KEYS: head. ARGV: follower.
+-- Takes one mention of a node out of the head. KEYS: head. ARGV: follower.
 local head = redis.call('GET', KEYS[1])
 if not head then
   return 0

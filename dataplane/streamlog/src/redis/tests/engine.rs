@@ -143,6 +143,40 @@ async fn a_node_that_follows_no_more_is_told_no_more() {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_a_stream_that_is_not_there_yet_is_told_when_it_is() {
+    let stage = Stage::shared();
+    let (a, b) = (stage.node("a").await, stage.idle("b"));
+    let opening = crate::conformance::opening();
+    let stream = opening.message;
+    assert_eq!(b.attach(stream, Index::ZERO, 1).await.map(drop), Err(LogError::NotFound));
+    let [head, ..] = a.inner.keys.stream(stream);
+    let me = super::super::keys::Keys::follower(b.owner().incarnation);
+    assert_eq!(server().command(&format!("GET {head}")).unwrap(), me, "a name is no stream");
+    let ttl: i64 = server().command(&format!("TTL {head}")).unwrap().parse().unwrap();
+    assert!((1..=60).contains(&ttl), "it is forgotten soon: {ttl}");
+    assert_eq!(b.read(stream, Index::ZERO, 1).await.map(drop), Err(LogError::NotFound));
+    let mut writer = Writer::open_with(&handles(&a), opening).await;
+    writer.append(1).await.unwrap();
+    let page = b.read(stream, Index::ZERO, 1_000).await.unwrap();
+    assert_eq!(page.batches.len(), 1);
+    let ttl: i64 = server().command(&format!("TTL {head}")).unwrap().parse().unwrap();
+    assert!(ttl > 60, "a stream is kept as long as any: {ttl}");
+}
+
+#[tokio::test]
+async fn a_node_that_forgot_that_it_follows_is_named_once() {
+    let stage = Stage::shared();
+    let (a, b) = (stage.node("a").await, stage.idle("b"));
+    let mut writer = Writer::open(&handles(&a)).await;
+    let [head, ..] = a.inner.keys.stream(writer.stream);
+    let me = super::super::keys::Keys::follower(b.owner().incarnation);
+    server().command(&format!("APPEND {head} {me}")).unwrap();
+    let (_, _watch) = b.attach(writer.stream, Index::ZERO, 1).await.unwrap();
+    assert_eq!(server().command(&format!("STRLEN {head}")).unwrap(), "79");
+    writer.append(1).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_sweep_finds_what_no_hint_told() {
     let stage = Stage::shared();
     let (a, b) = (stage.node("a").await, stage.node("b").await);

@@ -6,6 +6,7 @@ mod faults;
 mod model;
 #[cfg(feature = "bugs")]
 mod teeth;
+mod tls;
 
 use super::server::RedisServer;
 use super::{RedisConfig, RedisEngine};
