@@ -220,6 +220,8 @@ settings!(
     Limits {
         /// Live streams this node owns; takeovers may exceed it by half.
         streams: usize = 1_000,
+        /// Sessions with a socket on this node; one more is sent to another node.
+        sessions: usize = 6_000,
         /// Requests a minute and user.
         requests_per_minute: u32 = 60,
         /// Requests at once and user.

@@ -190,6 +190,7 @@ impl Checks {
     fn limits(&mut self, limits: &settings::Limits) {
         for (key, value) in [
             ("limits.streams", limits.streams as u64),
+            ("limits.sessions", limits.sessions as u64),
             ("limits.requestsPerMinute", limits.requests_per_minute.into()),
             ("limits.requestBurst", limits.request_burst.into()),
             ("limits.socketsPerUser", limits.sockets_per_user as u64),

@@ -45,6 +45,7 @@ pub fn settings() -> Settings {
         limits: Limits {
             requests_per_minute: 6_000,
             request_burst: 1_000,
+            sessions: 100_000,
             sockets_per_user: 1_000,
             answers_per_user: 1_000,
             ..Limits::default()

@@ -155,6 +155,10 @@ impl Open {
     fn handles(&self) -> impl Iterator<Item = &Arc<SocketHandle>> {
         self.sessions.values().flatten()
     }
+
+    fn is_full_for(&self, session: SessionId, most: usize) -> bool {
+        self.sessions.len() >= most && !self.sessions.contains_key(&session)
+    }
 }
 
 /// Why a socket is not registered.
@@ -162,6 +166,8 @@ impl Open {
 pub(super) enum Full {
     /// The user has too many.
     User,
+    /// The node has as many sessions as it carries.
+    Node,
     /// The node has ended.
     Ended,
 }
@@ -180,6 +186,12 @@ impl Sockets {
     /// How many sessions have one.
     pub fn sessions(&self) -> usize {
         self.lock().sessions.len()
+    }
+
+    /// Whether a socket of this session would be one session more than the node carries. What is let in
+    /// at the same moment is not counted: [`Sockets::enter`] has the last word.
+    pub(super) fn is_full_for(&self, session: SessionId, most: usize) -> bool {
+        self.lock().is_full_for(session, most)
     }
 
     /// All of them.
@@ -248,6 +260,9 @@ impl Sockets {
         let mut open = node.sockets.lock();
         if open.ended {
             return Err(Full::Ended);
+        }
+        if open.is_full_for(session, node.settings.limits.sessions) {
+            return Err(Full::Node);
         }
         let of_user = open.of_user.entry(user.clone()).or_insert(0);
         if *of_user >= node.settings.limits.sockets_per_user {

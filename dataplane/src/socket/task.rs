@@ -79,6 +79,10 @@ impl SocketTask {
                 node.metrics.socket_refused(SocketRefusal::TooManySockets);
                 return Box::pin(refuse(&node, wire, None, CloseCode::TooManySockets)).await;
             }
+            Err(Full::Node) => {
+                node.metrics.socket_refused(SocketRefusal::Capacity);
+                return Box::pin(refuse(&node, wire, None, CloseCode::Overloaded)).await;
+            }
             Err(Full::Ended) => return,
         };
         let since = entered.handle.connected_at;

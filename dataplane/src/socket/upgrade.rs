@@ -34,6 +34,8 @@ use tracing::Instrument as _;
 
 /// An upgrade that takes longer is given up.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
+/// After this long somebody may have left a node that was full.
+const FULL_FOR: Duration = Duration::from_secs(5);
 /// A socket that is only told why it is closed may take this long to listen.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -125,6 +127,12 @@ async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict
         Ok(identity) => identity,
         Err(code) => return unauthenticated(node, dialect, code),
     };
+    if node.sockets.is_full_for(session, node.settings.limits.sessions) {
+        let refused = Refused::new(SocketRefusal::Capacity, ErrorCode::AtCapacity);
+        let detail =
+            Some("this node carries as many sessions as it may; another one may have room");
+        return Err(Refused { detail, retry: Some(FULL_FOR), ..refused });
+    }
     let resume = offer.resume.as_deref();
     enter(node, resume.is_some_and(|t| node.admit.is_resume(t, &identity.user, session)))?;
     if !facts::claim(node, session, &identity.user).await {

@@ -55,6 +55,49 @@ async fn who_is_not_upgraded() {
     }
 }
 
+#[tokio::test]
+async fn a_full_node_takes_no_other_session_and_lets_its_own_come_back() {
+    let mut settings = dataplane::playground::settings();
+    settings.limits.sessions = 1;
+    let fixture = Fixture::with(settings).await;
+    let mine = Call { query: format!("?sessionId={SESSION}"), ..fixture.call() };
+    let first = mine.welcomed().await;
+    let other = fixture.call();
+    for protocols in [None, other.protocols.clone()] {
+        let (status, body) =
+            Call { protocols, ..other.clone() }.connect().await.err().expect("it is full");
+        assert_eq!((status, &body["code"]), (503, &json!("AT_CAPACITY")));
+        assert_eq!(body["retryAfterMs"], 5_000);
+    }
+    let second = mine.welcomed().await;
+    assert_eq!((fixture.node.sockets.len(), fixture.node.sockets.sessions()), (2, 1));
+    drop((first, second));
+    let free = async {
+        while other.connect().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), free).await.expect("the place came back");
+}
+
+#[tokio::test]
+async fn of_many_that_come_at_once_a_node_lets_in_no_more_than_it_carries() {
+    let mut settings = dataplane::playground::settings();
+    settings.limits.sessions = 5;
+    let fixture = Fixture::with(settings).await;
+    let coming = (0..20).map(|_| {
+        let call = fixture.call();
+        async move {
+            let mut socket = call.connect().await.ok()?;
+            // Those that a place was lost to after their upgrade are closed with 1013.
+            matches!(socket.next().await, Some(Ok(Message::Text(_)))).then_some(socket)
+        }
+    });
+    let came: Vec<_> = futures_util::future::join_all(coming).await;
+    assert_eq!(came.iter().flatten().count(), 5);
+    assert_eq!(fixture.node.sockets.sessions(), 5);
+}
+
 /// Speaks HTTP by hand and returns the head of the answer.
 async fn head_of(fixture: &Fixture, headers: &str) -> String {
     let mut tcp = TcpStream::connect(fixture.address()).await.unwrap();

@@ -22,6 +22,7 @@ pub(super) fn of(cluster: &ValidatedCluster) -> Settings {
         Settings { store: store(cluster), upstream: upstream(cluster), ..Settings::default() };
     auth(cluster, &mut settings.auth);
     let (limits, user) = (&mut settings.limits, &spec.limits.per_user);
+    limits.sessions = positive(spec.gateway.limits.sessions_per_pod);
     limits.streams = positive(spec.gateway.limits.streams_per_pod);
     limits.requests_per_minute = positive(user.requests_per_minute);
     limits.request_burst = positive(user.request_burst);
