@@ -75,7 +75,10 @@ async fn run(options: Run) -> Result<()> {
     let metrics = Arc::<Metrics>::default();
     tasks.spawn(until_told(stop.clone()));
     let lacking = Arc::<RwLock<Vec<String>>>::default();
-    tasks.spawn(keep_looking(client.clone(), lacking.clone(), metrics.clone(), stop.clone()));
+    // A definition belongs to the whole cluster: an operator of some namespaces may not read it.
+    if options.namespaces().next().is_none() {
+        tasks.spawn(keep_looking(client.clone(), lacking.clone(), metrics.clone(), stop.clone()));
+    }
     let serving = admin::serve(options.admin_address, metrics.clone(), stop.clone());
     let address = options.admin_address;
     // Either end is the end of both; the lease is given back before the process goes.
@@ -167,8 +170,7 @@ async fn control(
         lacking,
         backoff: Backoff::default(),
     });
-    let named = options.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().map(Some);
-    let mut namespaces: Vec<_> = named.collect();
+    let mut namespaces: Vec<_> = options.namespaces().map(str::to_owned).map(Some).collect();
     if namespaces.is_empty() {
         namespaces.push(None);
     }

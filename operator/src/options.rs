@@ -54,6 +54,13 @@ pub struct Run {
     pub lease: String,
 }
 
+impl Run {
+    /// The namespaces to watch; none: all.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.watch_namespaces.iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+}
+
 fn default_image() -> String {
     format!("ghcr.io/chatcluster/dataplane:{}", env!("CARGO_PKG_VERSION"))
 }
