@@ -35,6 +35,7 @@ test: ## Check everything that CI checks
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	@$(MAKE) --no-print-directory clients
+	@tests/e2e/suite.sh
 	@# The deliberate bugs are compiled in by a feature, so their tests are a build of their own.
 	cargo test --workspace --features dataplane/bugs --test integration teeth_one
 

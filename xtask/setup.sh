@@ -3,8 +3,9 @@
 # As root on Debian or Ubuntu it installs; elsewhere it prints the one line to run, and exits 1.
 #
 #   setup.sh        what `make dev` needs; with STORES=redis in the environment, a Redis to start
-#   setup.sh test   also the formatter, the linter, and what tests start: Redis, HAProxy, Chromium, and
-#                   Node.js and Python for the clients in those languages
+#   setup.sh test   also the formatter, the linter, and what tests start: Redis, HAProxy, Chromium,
+#                   Node.js and Python for the clients in those languages, and, where one can run,
+#                   what a local Kubernetes is made of
 #   setup.sh cluster   also what a local Kubernetes of `make cluster` is made of; Go is looked for later
 set -eu
 
@@ -57,6 +58,12 @@ python_makes_environments() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
+# As tests/e2e/local/possible.sh has it, but for what is installed here.
+cluster=no
+if [ "${1:-}" = cluster ]; then cluster=yes; fi
+if [ "${1:-}" = test ] && [ "$(id -u)" -eq 0 ] && grep -qs ' cgroup ' /proc/mounts &&
+    command -v apt-get >/dev/null 2>&1 && command -v go >/dev/null 2>&1; then cluster=yes; fi
+
 packages=
 c_compiler_works || packages="$packages gcc libc6-dev"
 certificates_are_there || packages="$packages ca-certificates"
@@ -73,7 +80,7 @@ if [ "${1:-}" = test ]; then
     python_makes_environments || packages="$packages python3 python3-venv"
 fi
 
-if [ "${1:-}" = cluster ]; then
+if [ "$cluster" = yes ]; then
     path=$PATH:/usr/sbin
     missing() { ! PATH="$path" command -v "$1" >/dev/null 2>&1; }
     if missing containerd; then packages="$packages containerd"; fi
@@ -88,6 +95,7 @@ if [ "${1:-}" = cluster ]; then
     if missing redis-server; then packages="$packages redis-server"; fi
     [ -x /bin/busybox ] || packages="$packages busybox-static"
     [ -x /usr/lib/cni/bridge ] || packages="$packages containernetworking-plugins"
+    if missing promtool; then packages="$packages prometheus"; fi
     python3 -c 'import yaml' 2>/dev/null || packages="$packages python3-yaml"
 fi
 

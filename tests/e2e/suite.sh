@@ -2,17 +2,25 @@
 # What the operator and its charts do on a real Kubernetes. Each case has a namespace of its own; a case that
 # this cluster cannot show says why and is counted as skipped. The last line counts.
 #
-#   E2E_CLUSTER=local      (default) a cluster of its own, made for the run and removed after it
+#   E2E_CLUSTER=local      a cluster of its own, made for the run and removed after it
 #   E2E_CLUSTER=existing   the one of KUBECONFIG, with both charts installed and the images loaded
+#   (not set)              local where this machine can; else every case is skipped, and why is said
 #   E2E_IDLE=180           seconds of the case that counts writes
 #   suite.sh CASE…         only these
 set -uo pipefail; here=$(cd "$(dirname "$0")" && pwd); root=$here/../..
 provider=${E2E_CLUSTER:-local} idle=${E2E_IDLE:-180}
 case $provider in
 local)
+  if ! why=$("$here/local/possible.sh"); then
+    echo "no case of a real Kubernetes was shown here: $why" >&2
+    [ -z "${E2E_CLUSTER:-}" ] || exit 1
+    echo "0 passed, 0 failed, $(grep -c '^case_' "$0") skipped"; exit 0
+  fi
   export CHATCLUSTER_LOCAL_ID=${CHATCLUSTER_LOCAL_ID:-5}
   trap '"$here/cluster.sh" down' EXIT
-  "$here/cluster.sh" up 2>/dev/null || { echo "the local cluster did not come up: tests/e2e/cluster.sh up" >&2; exit 1; }
+  up=$(mktemp)
+  "$here/cluster.sh" up >"$up" 2>&1 || { cat "$up" >&2; echo "the local cluster did not come up" >&2; exit 1; }
+  rm -f "$up"
   eval "$("$here/cluster.sh" env)"; . "$here/local/env.sh"; audit=$S/log/audit.log ;;
 existing) audit= ;;
 *) echo "E2E_CLUSTER is local or existing, not $provider" >&2; exit 2 ;;
@@ -143,6 +151,7 @@ case_another_operator_moves_no_pod() {
   kubectl -n chatcluster-system rollout status deployment chatcluster --timeout=60s >/dev/null; return $code
 }
 holder() { kubectl -n chatcluster-system get lease chatcluster -o 'jsonpath={.spec.holderIdentity}'; }
+leader() { local pod; pod=$(holder); grep -lzx "POD_NAME=${pod%_*}" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | head -1; } # its process, of a local cluster
 case_another_replica_takes_over() {
   local first begun; first=$(holder); begun=$(date +%s%N)
   kubectl -n chatcluster-system delete pod "${first%_*}" --wait=false >/dev/null
@@ -153,6 +162,54 @@ case_another_replica_takes_over() {
   until_ 25 "another holder" eval '[ -n "$(holder)" ] && [ "$(holder)" != '"'$first'"' ]' || return 1
   echo "released $released ms, forced $((($(date +%s%N) - begun) / 1000000)) ms"
   [ "$released" -le 5000 ] || fail "a released lease took $released ms"
+}
+case_the_leader_is_killed() {
+  [ "$provider" = local ] || { echo "kills a process of a node: E2E_CLUSTER=local"; return 77; }
+  local first begun pid; first=$(holder); pid=$(leader)
+  [ -n "$pid" ] || { fail "no process of ${first%_*}"; return 1; }
+  begun=$(date +%s%N); kill -9 "$pid"
+  until_ 25 "another holder" eval '[ "$(holder)" != '"$first"' ]' || return 1
+  local took=$((($(date +%s%N) - begun) / 1000000)); echo "$took ms"
+  [ "$took" -le 20000 ] || { fail "20 s are promised"; return 1; }
+  kubectl -n chatcluster-system rollout status deployment chatcluster --timeout=60s >/dev/null
+}
+httproutes() { kubectl get crd httproutes.gateway.networking.k8s.io -o name 2>/dev/null; }
+case_the_gateway_api_appears_and_the_route_is_made() {
+  [ "$provider" = local ] || { echo "installs a definition: E2E_CLUSTER=local"; return 77; }
+  demo '{"exposure":{"type":"HTTPRoute","parentRefs":[{"name":"gw"}]}}'
+  until_ 30 "GatewayApiNotInstalled" has_reason ExposureReady GatewayApiNotInstalled || return 1
+  kubectl apply -f "$here/httproute.yaml" >/dev/null; local code=0
+  until_ 40 "the route" k get httproute demo && until_ 20 "another reason" eval '! has_reason ExposureReady GatewayApiNotInstalled' || code=1
+  [ "$code" = 1 ] || { demo '{"exposure":{"type":"ClusterIP"}}'
+    until_ 20 "no route" eval '[ -z "$(k get httproute -o name)" ]' || code=1; }
+  kubectl delete crd httproutes.gateway.networking.k8s.io >/dev/null; return $code
+}
+in_charge_of() { # a JSON list of namespaces; an empty one: all of them
+  helm upgrade chatcluster "$root/charts/chatcluster-operator" -n chatcluster-system --reuse-values --set-json "watchNamespaces=$1" --wait --timeout 90s >/dev/null
+}
+case_an_operator_of_two_namespaces_only() {
+  [ "$provider" = local ] || { echo "changes the operator's rights: E2E_CLUSTER=local"; return 77; }
+  local account=system:serviceaccount:chatcluster-system:chatcluster code=0
+  kubectl create namespace "$ns-b" >/dev/null; kubectl create namespace "$ns-c" >/dev/null
+  in_charge_of "[\"$ns\", \"$ns-b\"]" || return 1
+  demo && ready 60 && (ns=$ns-b; demo && ready 60) || code=1
+  (ns=$ns-c; demo); sleep 3
+  is "$(kubectl -n "$ns-c" get chat demo -o 'jsonpath={.status}')" "" "the status of a ChatCluster that is not its own" || code=1
+  for asked in "list configmaps" "list chatclusters.chatcluster.dev" "patch services" "get secrets"; do
+    # shellcheck disable=SC2086
+    [ "$(kubectl auth can-i $asked --as=$account -n "$ns-c" 2>/dev/null)" = no ] || { fail "it may $asked elsewhere"; code=1; }
+    # shellcheck disable=SC2086
+    [ "$(kubectl auth can-i $asked --as=$account -n "$ns-b" 2>/dev/null)" = yes ] || { fail "it may not $asked here"; code=1; }
+  done
+  is "$(kubectl get clusterrole chatcluster -o name 2>/dev/null)" "" "a ClusterRole" || code=1
+  [ -z "$audit" ] || python3 "$here/rights.py" "$audit" "$ns" || code=1
+  in_charge_of "[]" || code=1
+  kubectl delete namespace "$ns-b" "$ns-c" --wait=false >/dev/null; return $code
+}
+case_the_charts_render_refuse_and_alert() {
+  command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus"; return 77; }
+  local said; said=$("$root/tests/charts/check.sh" 2>&1); local code=$?
+  if [ $code = 0 ]; then echo "$said" | tail -1; else echo "$said"; fi; return $code
 }
 case_the_operator_goes_and_comes_back() {
   demo && ready || return 1
@@ -174,7 +231,10 @@ case_idle_clusters_cost_no_write() {
   for n in $(seq 9); do k wait --for=condition=Ready "chat/demo-$n" --timeout=90s >/dev/null || return 1; done
   sleep 5; local begun; begun=$(date -u +%Y-%m-%dT%H:%M:%S); sleep "$idle"
   local writes; writes=$(jq -r --arg since "$begun" 'select(.stageTimestamp > $since and (.verb | IN("get","list","watch") | not) and .objectRef.resource != "leases") | "\(.verb) \(.objectRef.resource)"' "$audit" | sort | uniq -c)
-  [ -z "$writes" ] || fail "writes while idle: $writes"
+  [ -z "$writes" ] || { fail "writes while idle: $writes"; return 1; }
+  local kib; kib=$(awk '/^RssAnon/ {print $2}' "/proc/$(leader)/status")
+  echo "the leader has $kib KiB of its own"
+  [ "$kib" -le 20480 ] || fail "20 MiB are promised"
 }
 case_the_operator_is_refused_nothing_and_has_no_right_in_vain() {
   [ -n "$audit" ] || { echo "needs the API server's audit log: E2E_CLUSTER=local"; return 77; }
@@ -192,8 +252,8 @@ case_the_operator_may_do_nothing_else() {
 
 work=$(mktemp -d); passed=0 failed=0 skipped=0
 wanted=$*; [ -n "$wanted" ] || wanted=$(declare -F | awk '$3 ~ /^case_/ {print substr($3, 6)}')
-# It looks at what the others did.
-for last in the_operator_is_refused_nothing_and_has_no_right_in_vain; do
+# They look at what the others did.
+for last in an_operator_of_two_namespaces_only the_operator_is_refused_nothing_and_has_no_right_in_vain; do
   case " $(echo $wanted) " in *" $last "*) wanted="$(echo $wanted | sed "s/\b$last\b//") $last" ;; esac
 done
 for one in $wanted; do

@@ -3,11 +3,7 @@
 # BIN: tools.sh's folder; IMAGES: images.sh's. Kubeconfig: $S/pki/admin.conf.
 set -euo pipefail; here=$(cd "$(dirname "$0")" && pwd); . "$here/env.sh"
 : "${BIN:?}" "${IMAGES:?}"; export BIN IMAGES
-[ "$(id -u)" = 0 ] || { echo "a local Kubernetes needs root: use kind, or an existing cluster" >&2; exit 1; }
-grep -q ' cgroup ' /proc/mounts || { echo "a local Kubernetes was tried on cgroup v1 only: use kind here" >&2; exit 1; }
-for one in containerd runc nft iptables conntrack ip nsenter openssl jq; do
-  command -v $one >/dev/null || { echo "$one is missing: apt-get install containerd runc containernetworking-plugins iptables nftables conntrack iproute2 openssl jq busybox-static" >&2; exit 1; }
-done
+why=$("$here/possible.sh") || { echo "$why" >&2; exit 1; }
 mkdir -p "$(dirname "$S")"; exec 9>"$S.lock"; flock -n 9 || { echo "somebody is at work on local Kubernetes $id" >&2; exit 1; }
 [ ! -d "$S" ] || CHATCLUSTER_LOCKED=1 "$here/down.sh"
 mkdir -p "$S"/{log,run,etcd}
