@@ -211,6 +211,21 @@ case_the_charts_render_refuse_and_alert() {
   local said; said=$("$root/tests/charts/check.sh" 2>&1); local code=$?
   if [ $code = 0 ]; then echo "$said" | tail -1; else echo "$said"; fi; return $code
 }
+case_a_definition_that_lacks_a_field_is_named() {
+  [ "$provider" = local ] || { echo "changes the definition: E2E_CLUSTER=local"; return 77; }
+  local code=0 field=/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/observability/properties/tracing
+  helm test chatcluster -n chatcluster-system --timeout 60s >/dev/null || { fail "helm test of the chart as it is"; return 1; }
+  kubectl patch crd chatclusters.chatcluster.dev --type=json -p "[{\"op\":\"remove\",\"path\":\"$field\"}]" >/dev/null || return 1
+  helm test chatcluster -n chatcluster-system --timeout 60s >/dev/null 2>&1 && { fail "helm test saw nothing"; code=1; }
+  kubectl -n chatcluster-system logs -l app.kubernetes.io/component=test | grep -q 'observability.tracing' || { fail "helm test did not name it"; code=1; }
+  kubectl -n chatcluster-system rollout restart deployment chatcluster >/dev/null
+  kubectl -n chatcluster-system rollout status deployment chatcluster --timeout=60s >/dev/null
+  demo '{"exposure":{"type":"ClusterIP"}}'
+  until_ 40 "a condition that names it" eval 'k get chat demo -o jsonpath={.status.conditions} | grep -q "observability.tracing"' || code=1
+  kubectl apply --server-side --force-conflicts --field-manager=helm -f "$root/crds/chatcluster.yaml" >/dev/null || code=1
+  helm test chatcluster -n chatcluster-system --timeout 60s >/dev/null || { fail "helm test after the repair"; code=1; }
+  return $code
+}
 case_the_operator_goes_and_comes_back() {
   demo && ready || return 1
   local before; before=$(pods)
