@@ -61,7 +61,7 @@ cluster-env: ## Print KUBECONFIG and PATH for it, for eval
 cluster-down: ## Remove it
 	@tests/e2e/cluster.sh down
 
-e2e: ## What the operator shows on a real Kubernetes (E2E_CLUSTER=local|existing; about 8 minutes)
+e2e: ## What the operator shows on a real Kubernetes (E2E_CLUSTER=local|existing; about 10 minutes)
 	@sh xtask/setup.sh cluster
 	@cargo build --workspace --all-targets
 	@tests/e2e/suite.sh

@@ -59,7 +59,10 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-"$server" --model "$model" --host 127.0.0.1 --port "$port" --ctx-size 8192 --parallel 2 --chat-template gemma >"$log" 2>&1 &
+# The model was never taught to converse: it goes on with a text. What was said is given to it as one.
+template='{{ bos_token }}{% for message in messages %}{{ message.content }}{% if not loop.last %} {% endif %}{% endfor %}'
+"$server" --model "$model" --host 127.0.0.1 --port "$port" --ctx-size 8192 --parallel 2 \
+    --jinja --chat-template "$template" >"$log" 2>&1 &
 served=$!
 children=$served
 say "loading the model (its server's log: $log) …"
@@ -68,8 +71,9 @@ until curl -sf -o /dev/null "http://127.0.0.1:$port/health"; do
     sleep 0.2
 done
 
-# It goes on with a text that a killed node began (docs/providers.md).
-export CHAT_UPSTREAM_URL="http://127.0.0.1:$port/v1" CHAT_UPSTREAM_CONTINUES=prefill
+# It goes on with a text that a killed node began; with `prefill` this server would repeat the beginning
+# (docs/providers.md).
+export CHAT_UPSTREAM_URL="http://127.0.0.1:$port/v1" CHAT_UPSTREAM_CONTINUES=finalMessage
 "$target/debug/dataplane" playground "$@" &
 children="$! $children"
 wait "$!"
