@@ -35,6 +35,8 @@ test: ## Check everything that CI checks
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	@$(MAKE) --no-print-directory clients
+	@# Tests alone do not make the operator's binary.
+	cargo build --workspace --all-targets
 	@tests/e2e/suite.sh
 	@# The deliberate bugs are compiled in by a feature, so their tests are a build of their own.
 	cargo test --workspace --features dataplane/bugs --test integration teeth_one
