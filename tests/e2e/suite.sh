@@ -173,7 +173,6 @@ case_the_leader_is_killed() {
   [ "$took" -le 20000 ] || { fail "20 s are promised"; return 1; }
   kubectl -n chatcluster-system rollout status deployment chatcluster --timeout=60s >/dev/null
 }
-httproutes() { kubectl get crd httproutes.gateway.networking.k8s.io -o name 2>/dev/null; }
 case_the_gateway_api_appears_and_the_route_is_made() {
   [ "$provider" = local ] || { echo "installs a definition: E2E_CLUSTER=local"; return 77; }
   demo '{"exposure":{"type":"HTTPRoute","parentRefs":[{"name":"gw"}]}}'
