@@ -7,7 +7,7 @@ use crate::broadcast::{self, Kind};
 use crate::node::Node;
 use crate::socket::{Control, SocketHandle};
 use crate::stream::lease;
-use protocol::drain::{DrainPolicy, DrainRequest};
+use protocol::drain::{DrainPolicy, DrainRequest, Harm, KeyIds};
 use protocol::{CloseCode, DrainPhase, DrainReport, ErrorCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -288,6 +288,11 @@ impl Node {
             sessions: self.sockets.len(),
             streams: self.streams.len(),
             remaining_ms: accepted.deadline.map(left),
+            accepting: self.drain.is_serving() && self.lease.certain().is_some(),
+            capacity: self.settings.limits.sessions,
+            settings_generation: 0,
+            key_ids: KeyIds::default(),
+            harm: Harm::default(),
         }
     }
 

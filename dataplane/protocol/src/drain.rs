@@ -82,4 +82,50 @@ pub struct DrainReport {
     /// Milliseconds until the deadline, while draining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
+    /// New sockets and streams are welcome.
+    #[serde(default)]
+    pub accepting: bool,
+    /// Most sessions it takes: `limits.sessions`.
+    #[serde(default)]
+    pub capacity: usize,
+    /// `generation` of the settings that were taken up last while running; 0: none were.
+    #[serde(default)]
+    pub settings_generation: u64,
+    /// The keys that it accepts, the one that signs first.
+    #[serde(default)]
+    pub key_ids: KeyIds,
+    /// What went wrong for clients since this boot.
+    #[serde(default)]
+    pub harm: Harm,
+}
+
+/// Names of keys: the first ten hexadecimal digits of each one's SHA-256, which tell nothing of it.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyIds {
+    /// Users' tokens.
+    #[serde(default)]
+    pub jwt: Vec<String>,
+    /// Resume tokens.
+    #[serde(default)]
+    pub resume: Vec<String>,
+    /// Bearers of `/admin/*`.
+    #[serde(default)]
+    pub admin: Vec<String>,
+}
+
+/// Counts since a node's boot.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Harm {
+    /// RESETs: somebody was told that what they had seen is not the answer.
+    #[serde(default)]
+    pub resets: u64,
+    /// Answers that ended INTERRUPTED.
+    #[serde(default)]
+    pub interruptions: u64,
+    /// Appends that met another end of the stream than the writer knew.
+    #[serde(default)]
+    pub index_conflicts: u64,
 }
