@@ -69,6 +69,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("spec.gateway.placement.priorityClassName", Text(253, OBJECT_NAME)),
     ("spec.rollout.maxSurge", Share),
     ("spec.rollout.maxDraining", Number(1, 50)),
+    ("spec.rollout.revisionHistoryLimit", Number(1, 10)),
     ("spec.drain.handoverPerSecond", Number(1, 10_000)),
     ("spec.exposure.hostnames", Set(16)),
     ("spec.exposure.hostnames[]", Text(253, DNS_NAME)),

@@ -17,6 +17,8 @@ pub enum ConditionType {
     SecretsReady,
     /// The Service, and the route where one is asked for.
     ExposureReady,
+    /// A pod that is on its way out does not come to its end. Absent or False when fine.
+    DrainBlocked,
     /// A setting that works but should not stay. Absent or False when fine.
     ConfigurationWarning,
     /// By `operation.paused`. Absent or False otherwise.
@@ -25,7 +27,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All, in the order in which a status lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Available,
         Self::Progressing,
@@ -33,6 +35,7 @@ impl ConditionType {
         Self::RedisReady,
         Self::SecretsReady,
         Self::ExposureReady,
+        Self::DrainBlocked,
         Self::ConfigurationWarning,
         Self::Paused,
     ];
@@ -47,6 +50,7 @@ impl ConditionType {
             Self::RedisReady => "RedisReady",
             Self::SecretsReady => "SecretsReady",
             Self::ExposureReady => "ExposureReady",
+            Self::DrainBlocked => "DrainBlocked",
             Self::ConfigurationWarning => "ConfigurationWarning",
             Self::Paused => "Paused",
         }
@@ -86,8 +90,18 @@ reasons! {
     Creating,
     /// The number of pods is changing.
     Scaling,
-    /// The spec changed in a way that needs new pods; running pods keep the old settings until then.
-    RolloutPending,
+    /// New pods take the place of old ones, which hand their sessions over one after another.
+    RollingOut,
+    /// The other pods have no room for the sessions of the pod that should go next; it goes when they have.
+    CapacityHeld,
+    /// The pods of a new revision did not become ready in time; the revision before serves again.
+    RolledBack,
+    /// The pods of a new revision did not become ready in time; it stays where it is.
+    ProgressDeadlineExceeded,
+    /// A pod is being deleted for longer than it was given; its machine may be lost.
+    PodStuck,
+    /// A drain took longer than its deadline; the pod was deleted with what was left on it.
+    DrainDeadlineExceeded,
     /// The spec cannot be carried out; the message names field and remedy.
     InvalidSpec,
     /// A Secret that is referred to is not there.

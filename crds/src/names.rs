@@ -20,6 +20,17 @@ pub const REVISION: &str = "chatcluster.dev/revision";
 pub const IMAGE: &str = "chatcluster.dev/image";
 /// Annotation of a pod: the drain it takes part in.
 pub const DRAIN_EPOCH: &str = "chatcluster.dev/drain-epoch";
+/// Annotation of a pod that drains: when it was taken out of its ReplicaSet, RFC 3339.
+pub const DRAIN_SINCE: &str = "chatcluster.dev/drain-since";
+/// Annotation of a pod that drains: the number of pods that its ReplicaSet has without it.
+pub const REPLICAS_AFTER: &str = "chatcluster.dev/replicas-after";
+/// Annotation of a ReplicaSet: how far its rollout came, and when.
+pub const PROGRESS: &str = "chatcluster.dev/progress";
+/// Annotation of a ReplicaSet: why it is not rolled out any more.
+pub const FAILED: &str = "chatcluster.dev/failed";
+/// Annotation of a pod, of Kubernetes: a ReplicaSet that shrinks deletes pods of a lower cost first
+/// (<https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost>).
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Label of what stays when a ChatCluster is deleted.
 pub const RETAINED: &str = "chatcluster.dev/retained";
 

@@ -27,6 +27,13 @@ pub struct Rollout {
     /// What happens then. `Auto` goes back to the revision before.
     #[serde(default)]
     pub rollback: Rollback,
+    /// Revisions without pods that are kept, to go back to.
+    #[serde(default = "revision_history_limit")]
+    pub revision_history_limit: i32,
+}
+
+fn revision_history_limit() -> i32 {
+    3
 }
 
 fn max_surge() -> IntOrString {
@@ -49,6 +56,7 @@ impl Default for Rollout {
             max_draining: max_draining(),
             progress_deadline: progress_deadline(),
             rollback: Rollback::Auto,
+            revision_history_limit: revision_history_limit(),
         }
     }
 }

@@ -25,6 +25,12 @@ pub struct ChatClusterStatus {
     /// The pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
+    /// What pods carry, rounded to two digits and told at most every ten seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
+    /// The rollout that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// What is in force where the spec leaves it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,
@@ -42,6 +48,41 @@ pub struct Change {
     /// What the spec asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Both in a word, as tables show it: `1.2.0`, or `1.2.0->1.3.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
+}
+
+/// What pods carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sessions {
+    /// Open sessions.
+    pub active: i32,
+    /// Live answers.
+    pub streams: i32,
+    /// Sessions that the accepting pods can have.
+    pub capacity: i32,
+    /// Pods that did not say how they are.
+    pub unknown: i32,
+    /// RESETs that clients were told since the boots of these pods, to the unit.
+    pub resets: i32,
+    /// Answers that ended INTERRUPTED since the boots of these pods, to the unit.
+    pub interruptions: i32,
+}
+
+/// A rollout, a change of the number of pods, or a drain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Pods of the wanted revision that are ready.
+    pub ready: i32,
+    /// Pods of other revisions that are still to go.
+    pub remaining_pods: i32,
+    /// Sessions on pods that are still to go, rounded to two digits.
+    pub remaining_sessions: i32,
+    /// Why nothing moves, where nothing may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// The pods.
@@ -83,6 +124,8 @@ pub enum Phase {
     Invalid,
     /// Pods are being made.
     Progressing,
+    /// New pods take the place of old ones.
+    RollingOut,
     /// As the spec has it.
     Running,
     /// It serves, and something is missing.

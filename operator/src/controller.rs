@@ -1,19 +1,22 @@
 //! Brings watches and passes together, and is the third edge: it writes the status, and events.
 
-use crate::apply::{ApplyError, apply};
+use crate::apply::{ApplyError, To, apply};
 use crate::backoff::Backoff;
 use crate::build::build;
 use crate::clock;
 use crate::finding::Finding;
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::observe::{Observed, reader};
 use crate::plan::plan;
+use crate::scrape::Scraper;
 use crate::status::{Pass, status};
 use crate::validate::{Defaults, Invalid, Validated, validate};
 use crds::names::{self, FIELD_MANAGER};
 use crds::status::Phase;
 use crds::{ChatCluster, ChatClusterStatus, ConditionType, Reason};
-use futures_util::StreamExt as _;
+use futures_util::future::ready;
+use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -34,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A cluster where nothing happens is looked at again after this time: what no watch tells.
 const RESYNC: Duration = Duration::from_secs(300);
+/// The same, where pods are exchanged, come or go.
+const RESYNC_MOVING: Duration = Duration::from_secs(1);
 /// The same, where something is missing that may come by itself: a Secret, the Gateway API.
 const RESYNC_SOON: Duration = Duration::from_secs(15);
 /// Events of one cluster within this time make one pass.
@@ -57,6 +62,10 @@ pub struct Context {
     pub backoff: Backoff,
     /// Of events.
     pub recorder: Recorder,
+    /// Nodes' admin ports.
+    pub nodes: Nodes,
+    /// What nodes say of themselves.
+    pub scraper: Arc<Scraper>,
 }
 
 /// A pass that failed; it is tried again.
@@ -88,6 +97,7 @@ pub async fn run(context: Arc<Context>, namespace: Option<String>, stop: Cancell
     controller = watching::<PodDisruptionBudget>(controller, &client, namespace.as_deref());
     controller = watching::<Pod>(controller, &client, namespace.as_deref());
     controller
+        .reconcile_on(pokes(&context.scraper, namespace))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, again, context)
         .for_each(async |done| {
@@ -96,6 +106,17 @@ pub async fn run(context: Arc<Context>, namespace: Option<String>, stop: Cancell
             }
         })
         .await;
+}
+
+/// Clusters whose nodes said something new.
+fn pokes(
+    scraper: &Scraper,
+    namespace: Option<String>,
+) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    scraper.pokes().filter_map(move |(within, name)| {
+        let ours = namespace.as_ref().is_none_or(|namespace| *namespace == within);
+        ready(ours.then(|| ObjectRef::new(&name).within(&within)))
+    })
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -163,18 +184,32 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
     let failed = |error| PassError::Observe(Box::new(error));
     let Some(cluster) = clusters.get_opt(&name).await.map_err(failed)? else {
         context.metrics.gone(&namespace, &name);
+        context.scraper.forget(&(namespace, name));
         return Ok(Action::await_change());
     };
-    let observed = reader::read(&context.client, &cluster).await.map_err(failed)?;
+    let mut observed = reader::read(&context.client, &cluster).await.map_err(failed)?;
+    let id = (namespace.clone(), name.clone());
+    context.scraper.fill(&id, &mut observed);
     let validated = validate(&cluster, &observed, &context.defaults);
     let built = validated.as_ref().ok().map(|validated| build(&validated.cluster));
-    let plan = built.as_ref().map(|built| plan(built, &observed)).unwrap_or_default();
+    let now = clock::now();
+    let plan = built.as_ref().map(|built| plan(built, &observed, now)).unwrap_or_default();
+    let moves = plan.rollout.is_some() || observed.pods.iter().any(|pod| pod.pool == "draining");
+    context.scraper.watch(&id, &observed, moves);
     let leaving = cluster.spec.operation.paused || cluster.metadata.deletion_timestamp.is_some();
-    let applied = if leaving {
-        Ok(())
-    } else {
-        apply(&context.client, &namespace, &plan, |verb, kind| context.metrics.wrote(verb, kind))
-            .await
+    let owner = validated.as_ref().ok().map(|validated| &validated.cluster.owner);
+    let applied = match owner {
+        Some(owner) if !leaving => {
+            let to = To {
+                client: &context.client,
+                nodes: &context.nodes,
+                namespace: &namespace,
+                owner,
+                admin_key: observed.admin_key.as_ref(),
+            };
+            apply(&to, &plan, |verb, kind| context.metrics.wrote(verb, kind)).await
+        }
+        _ => Ok(()),
     };
     let mut findings = context.lacking();
     findings.extend(plan.findings.iter().cloned());
@@ -185,12 +220,15 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
         observed: &observed,
         validated: validated.as_ref().ok(),
         revision: built.as_ref().map(|built| built.revision.as_str()),
+        rollout: plan.rollout.as_ref(),
         findings: &findings,
     };
-    let status = status(&pass, Time(clock::now()));
+    let status = status(&pass, Time(now));
     write_status(context, &clusters, &cluster, status).await?;
     applied?;
-    Ok(Action::requeue(when(&cluster, &observed, &findings)))
+    let again =
+        if moves && !leaving { RESYNC_MOVING } else { when(&cluster, &observed, &findings) };
+    Ok(Action::requeue(again))
 }
 
 impl Context {

@@ -10,7 +10,8 @@
 //! | [`apply`](mod@apply) | a plan | the same, carried out: server-side apply, only where it differs |
 //! | [`status`](mod@status) | all of the above | conditions and counts, written if they changed |
 //!
-//! [`controller`] calls them in this order; [`leader`] says which replica does.
+//! [`controller`] calls them in this order; [`leader`] says which replica does. [`scrape`] reads what nodes
+//! say of themselves, outside of passes, through [`nodes`].
 
 pub mod admin;
 pub mod apply;
@@ -21,9 +22,11 @@ pub mod controller;
 pub mod finding;
 pub mod leader;
 pub mod metrics;
+pub mod nodes;
 pub mod observe;
 pub mod options;
 pub mod plan;
 pub mod schema_check;
+pub mod scrape;
 pub mod status;
 pub mod validate;

@@ -10,8 +10,10 @@ use operator::backoff::Backoff;
 use operator::controller::{self, Context};
 use operator::leader::Candidate;
 use operator::metrics::Metrics;
+use operator::nodes::Nodes;
 use operator::options::{Command, Options, Run};
 use operator::schema_check::{self, Installed};
+use operator::scrape::Scraper;
 use operator::validate::Defaults;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -122,6 +124,7 @@ async fn lead(
     let (leads, mut is_leader) = watch::channel(false);
     // The lease is given back when the controllers have ended, not before.
     let release = CancellationToken::new();
+    let mut controlled = Ok(());
     let work = async {
         let stopped = stop.cancelled();
         tokio::select! {
@@ -130,7 +133,7 @@ async fn lead(
         }
         metrics.leads(!stop.is_cancelled());
         if !stop.is_cancelled() {
-            control(client, &options, metrics.clone(), lacking, &stop).await;
+            controlled = control(client, &options, metrics.clone(), lacking, &stop).await;
         }
         metrics.leads(false);
         release.cancel();
@@ -143,7 +146,8 @@ async fn lead(
         },
         work
     );
-    lost.map_err(Into::into)
+    lost?;
+    controlled
 }
 
 /// One controller for all namespaces, or one for each that is named.
@@ -153,7 +157,9 @@ async fn control(
     metrics: Arc<Metrics>,
     lacking: Arc<RwLock<Vec<String>>>,
     stop: &CancellationToken,
-) {
+) -> Result<()> {
+    let nodes = Nodes::new().context("an HTTP client for nodes")?;
+    let scraper = Arc::new(Scraper::new(nodes.clone()));
     let reporter = Reporter {
         controller: "chatcluster-operator".to_owned(),
         instance: Some(options.name.clone()),
@@ -169,6 +175,8 @@ async fn control(
         metrics,
         lacking,
         backoff: Backoff::default(),
+        nodes,
+        scraper: scraper.clone(),
     });
     let mut namespaces: Vec<_> = options.namespaces().map(str::to_owned).map(Some).collect();
     if namespaces.is_empty() {
@@ -177,7 +185,8 @@ async fn control(
     let controllers = namespaces
         .into_iter()
         .map(|namespace| controller::run(context.clone(), namespace, stop.clone()));
-    futures_util::future::join_all(controllers).await;
+    tokio::join!(scraper.run(stop.clone()), futures_util::future::join_all(controllers));
+    Ok(())
 }
 
 /// Fields that the installed definition drops are told in a metric, a log line and on every cluster.

@@ -56,7 +56,7 @@ watch of Secrets: they are read by name. */ -}}
   verbs: [create, get, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [delete, list, patch, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -188,7 +188,7 @@ fn record(
     }
 }
 
-fn percentiles(histogram: Option<&Histogram<u64>>) -> Percentiles {
+pub(crate) fn percentiles(histogram: Option<&Histogram<u64>>) -> Percentiles {
     let Some(histogram) = histogram else { return Percentiles::default() };
     let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     let max = histogram.max() as f64 / 1_000.0;

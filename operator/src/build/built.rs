@@ -1,7 +1,7 @@
 //! What building comes to.
 
+use super::Policy;
 use crate::observe::{Kind, ObjectKey};
-use crate::validate::Scale;
 use serde_json::{Value, json};
 
 /// When an object that is there already is written again.
@@ -63,6 +63,6 @@ pub struct Built {
     pub settings: Desired,
     /// The ReplicaSet of [`Self::revision`]: its template is written once.
     pub replica_set: Desired,
-    /// Who says how many pods there are.
-    pub scale: Scale,
+    /// How the fleet may move.
+    pub policy: Policy,
 }

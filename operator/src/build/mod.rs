@@ -5,6 +5,7 @@ mod disruption;
 mod metadata;
 mod network_policies;
 mod pod;
+mod policy;
 mod redis;
 mod replica_set;
 mod revision;
@@ -14,6 +15,7 @@ mod settings;
 
 pub use built::{Built, Desired, Keys, Written};
 pub use metadata::MANAGED_BY;
+pub use policy::Policy;
 
 use crate::observe::Kind;
 use crate::validate::ValidatedCluster;
@@ -43,7 +45,7 @@ pub fn build(cluster: &ValidatedCluster) -> Built {
         objects,
         settings: settings::config_map(cluster, &settings, &revision),
         replica_set: replica_set::of(cluster, &revision),
-        scale: cluster.scale,
+        policy: policy::of(cluster),
         revision,
     }
 }

@@ -28,6 +28,7 @@ fn inputs(spec: &ChatClusterSpec, settings: &Settings) -> Value {
         "settings": settings,
         "resources": spec.gateway.resources,
         "placement": spec.gateway.placement,
+        "restartedAt": spec.operation.restarted_at,
         "logLevel": spec.observability.log_level,
         "providerKeys": provider_keys,
         "keySets": key_sets,

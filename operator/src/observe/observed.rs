@@ -1,6 +1,6 @@
 //! What was read for one pass over one cluster: plain data, made by hand in tests.
 
-use crds::names;
+use super::PodFacts;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -115,21 +115,14 @@ pub struct SecretFacts {
     pub ours: bool,
 }
 
-/// One pod of the data plane or of the embedded Redis.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodFacts {
-    /// `metadata.name`.
-    pub name: String,
-    /// `gateway` or `redis`.
-    pub component: String,
-    /// `active` or `draining`; empty for redis.
-    pub pool: String,
-    /// Its Ready condition.
-    pub ready: bool,
-    /// It has a deletionTimestamp.
-    pub terminating: bool,
-    /// Why it does not start, where it does not: of the container's waiting state or the scheduler.
-    pub trouble: Option<String>,
+/// The bearer of `/admin/*` of a cluster's nodes. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminKey(pub String);
+
+impl std::fmt::Debug for AdminKey {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("AdminKey")
+    }
 }
 
 /// What is there.
@@ -143,47 +136,6 @@ pub struct Observed {
     pub pods: Vec<PodFacts>,
     /// The Gateway API is installed.
     pub gateway_api: bool,
-}
-
-/// A ReplicaSet of nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fleet {
-    /// Its name.
-    pub name: String,
-    /// Of the label.
-    pub revision: String,
-    /// Of the annotation: the image it was made with.
-    pub image: String,
-    /// `spec.replicas`.
-    pub replicas: i64,
-    /// `status.replicas`.
-    pub there: i64,
-}
-
-impl Observed {
-    /// The ReplicaSet that carries the cluster: of those with pods the newest, else the newest.
-    pub fn fleet(&self) -> Option<Fleet> {
-        let fleets = self.objects.iter().filter(|(key, live)| {
-            key.kind == Kind::ReplicaSet
-                && matches!(live.standing, Standing::Ours | Standing::Orphaned)
-        });
-        fleets
-            .map(|(key, live)| {
-                let text = |path: &str| live.object.pointer(path).and_then(Value::as_str);
-                let count = |path: &str| live.object.pointer(path).and_then(Value::as_i64);
-                let label = format!("/metadata/labels/{}", names::REVISION.replace('/', "~1"));
-                let image = format!("/metadata/annotations/{}", names::IMAGE.replace('/', "~1"));
-                let fleet = Fleet {
-                    name: key.name.clone(),
-                    revision: text(&label).unwrap_or_default().to_owned(),
-                    image: text(&image).unwrap_or_default().to_owned(),
-                    replicas: count("/spec/replicas").unwrap_or(0),
-                    there: count("/status/replicas").unwrap_or(0),
-                };
-                let made = text("/metadata/creationTimestamp").unwrap_or_default().to_owned();
-                (fleet.replicas > 0 || fleet.there > 0, made, fleet)
-            })
-            .max_by(|a, b| (a.0, &a.1, &a.2.name).cmp(&(b.0, &b.1, &b.2.name)))
-            .map(|(_, _, fleet)| fleet)
-    }
+    /// What the operator shows to nodes; `None`: there is none yet.
+    pub admin_key: Option<AdminKey>,
 }

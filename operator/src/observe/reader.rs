@@ -1,8 +1,8 @@
 //! The first edge: what the API server has of one cluster, read anew for each pass, so that no pass acts
 //! on a stale copy. Secrets are read one by one, by the names that the spec has; their values are dropped
-//! at once.
+//! at once, but for the key that the operator shows to nodes.
 
-use super::{Kind, LiveObject, ObjectKey, Observed, PodFacts, SecretFacts, Standing};
+use super::{AdminKey, Kind, LiveObject, ObjectKey, Observed, SecretFacts, Standing, pods};
 use crate::build::MANAGED_BY;
 use crate::validate::references;
 use crds::{ChatCluster, names};
@@ -50,8 +50,8 @@ pub async fn read(client: &Client, cluster: &ChatCluster) -> Result<Observed, ku
         }
     }
     read_secrets(client, cluster, &mut observed).await?;
-    let pods = Api::<Pod>::namespaced(client.clone(), &namespace).list(&mine).await?;
-    observed.pods = pods.items.into_iter().map(pod).collect();
+    let there = Api::<Pod>::namespaced(client.clone(), &namespace).list(&mine).await?;
+    observed.pods = there.items.iter().map(|pod| pods::facts(pod, &uid)).collect();
     Ok(observed)
 }
 
@@ -123,38 +123,15 @@ async fn read_secrets(
                     .get("app.kubernetes.io/managed-by")
                     .is_some_and(|label| label == MANAGED_BY);
             let data = secret.data.unwrap_or_default();
+            if ours && wanted == names::keys(&name) {
+                let key = data.get("admin").and_then(|key| String::from_utf8(key.0.clone()).ok());
+                observed.admin_key = key.filter(|key| !key.is_empty()).map(AdminKey);
+            }
             let keys = data.into_iter().map(|(key, value)| (key, value.0.len())).collect();
             observed.secrets.insert(wanted, SecretFacts { keys, ours });
         }
     }
     Ok(())
-}
-
-fn pod(pod: Pod) -> PodFacts {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-    let status = pod.status.clone().unwrap_or_default();
-    let conditions = status.conditions.unwrap_or_default();
-    let is = |type_: &str, value: &str| {
-        conditions.iter().find(|one| one.type_ == type_ && one.status == value)
-    };
-    let waiting = status.container_statuses.unwrap_or_default().into_iter().find_map(|container| {
-        let waiting = container.state?.waiting?;
-        let reason = waiting
-            .reason
-            .filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
-        let message = waiting.message.unwrap_or_default();
-        Some(format!("{reason} {message}").trim().to_owned())
-    });
-    let unscheduled = is("PodScheduled", "False").and_then(|one| one.message.clone());
-    PodFacts {
-        name: pod.name_any(),
-        component: label(names::COMPONENT),
-        pool: label(names::POOL),
-        ready: is("Ready", "True").is_some(),
-        terminating: pod.metadata.deletion_timestamp.is_some(),
-        trouble: waiting.or(unscheduled),
-    }
 }
 
 #[cfg(test)]

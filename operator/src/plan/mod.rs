@@ -1,55 +1,25 @@
 //! What has to be done so that what is becomes what should be, in order; nothing, where they agree.
 //!
-//! A revision's pods are one ReplicaSet, and its template is written once. While a ReplicaSet has pods it
-//! stays the one that carries the cluster: a spec that needs other pods is said to be pending, and moves
-//! none. A cluster without pods (new, or hibernated) begins with the revision that the spec asks for.
+//! A revision's pods are one ReplicaSet, and its template is written once. Which pods come and go is decided
+//! in [`fleet`](self::fleet); here is every other object.
 
+mod action;
 mod compare;
+mod fleet;
 pub mod quantity;
+
+pub use action::{Action, PodRef};
 
 use crate::build::{Built, Desired, Keys, Written};
 use crate::finding::Finding;
-use crate::observe::{Fleet, Kind, LiveObject, ObjectKey, Observed, Standing};
-use crate::validate::Scale;
+use crate::observe::{Kind, LiveObject, ObjectKey, Observed, Standing};
 use crds::names;
+use crds::status::RolloutStatus;
 use crds::{ConditionType, Reason};
+use fleet::Moves;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// One write.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Make or fill the Secret of generated keys.
-    Keys {
-        /// The Secret, as it should be.
-        keys: Keys,
-        /// Of its keys, those that are absent.
-        absent: Vec<&'static str>,
-        /// It is not there at all.
-        create: bool,
-    },
-    /// Server-side apply of exactly these fields.
-    Apply {
-        /// What.
-        key: ObjectKey,
-        /// The fields.
-        object: Value,
-    },
-    /// Set the number of pods of a ReplicaSet.
-    Scale {
-        /// Its name.
-        replica_set: String,
-        /// How many.
-        replicas: i64,
-    },
-    /// Remove what is not wanted any more.
-    Delete {
-        /// What.
-        key: ObjectKey,
-        /// Only this one.
-        uid: String,
-    },
-}
 
 /// Writes in order, and what is to be told. Only [`plan`] makes one, so only what was planned is applied.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +27,8 @@ pub struct Plan {
     actions: Vec<Action>,
     /// For conditions.
     pub findings: Vec<Finding>,
+    /// While pods are exchanged, come or go.
+    pub rollout: Option<RolloutStatus>,
 }
 
 impl Plan {
@@ -70,41 +42,32 @@ impl Plan {
 pub const APPLIED: &str = "chatcluster.dev/applied";
 
 /// Compares what should be with what is.
-pub fn plan(built: &Built, observed: &Observed) -> Plan {
+pub fn plan(built: &Built, observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     plan.keys(&built.keys, observed);
-    let fleet = observed.fleet().filter(|fleet| fleet.replicas > 0 || fleet.there > 0);
-    let (revision, pending) = match &fleet {
-        Some(fleet) if fleet.revision != built.revision => (fleet.revision.clone(), true),
-        _ => (built.revision.clone(), false),
-    };
-    if pending {
-        plan.findings.push(rollout_pending(&revision, &built.revision));
-    }
     for desired in &built.objects {
         let missing = desired.key.kind == Kind::HttpRoute && !observed.gateway_api;
         if !missing {
             plan.object(desired, observed);
         }
     }
-    if !pending {
+    let moves = fleet::moves(built, observed, now);
+    if moves.target == built.revision {
         plan.object(&built.settings, observed);
-        plan.object(&built.replica_set, observed);
+        plan.object(&beginning(&built.replica_set, moves.begins_with), observed);
     }
-    plan.scale(built, observed, fleet.as_ref());
-    plan.remove(built, observed, &revision);
+    plan.remove(built, observed, &moves);
+    plan.actions.extend(moves.actions);
+    plan.findings.extend(moves.findings);
+    plan.rollout = moves.rollout;
     plan
 }
 
-fn rollout_pending(current: &str, target: &str) -> Finding {
-    Finding::new(
-        ConditionType::Progressing,
-        Reason::RolloutPending,
-        format!(
-            "the spec needs new pods (revision {target}); running ones keep revision {current}. To take \
-             the new one up now, set operation.hibernated for a moment: all sessions reconnect"
-        ),
-    )
+/// A ReplicaSet that is not there yet begins with as many pods as there is room for beside the others.
+fn beginning(replica_set: &Desired, replicas: i64) -> Desired {
+    let mut replica_set = replica_set.clone();
+    replica_set.object["spec"]["replicas"] = json!(replicas);
+    replica_set
 }
 
 impl Plan {
@@ -146,48 +109,56 @@ impl Plan {
         if as_it_is.is_some() {
             return;
         }
-        let object = match live {
+        let key = desired.key.clone();
+        self.actions.push(match (live, desired.written) {
             // Its template stays as it was made; only the owner is new.
-            Some(live) if desired.written == Written::Once => adopted(desired, &live.object),
-            _ => compare::stamped(object),
-        };
-        self.actions.push(Action::Apply { key: desired.key.clone(), object });
-    }
-
-    /// With an autoscaler the number is its own, apart from waking up.
-    fn scale(&mut self, built: &Built, observed: &Observed, fleet: Option<&Fleet>) {
-        let Some(fleet) = fleet.cloned().or_else(|| observed.fleet()) else { return };
-        let wanted = match built.scale {
-            Scale::Fixed(replicas) => i64::from(replicas),
-            Scale::Elsewhere { first } if fleet.replicas == 0 => i64::from(first),
-            Scale::Elsewhere { .. } => fleet.replicas,
-        };
-        let new = fleet.replicas == 0 && fleet.there == 0 && fleet.revision != built.revision;
-        if wanted != fleet.replicas && !new {
-            self.actions.push(Action::Scale { replica_set: fleet.name, replicas: wanted });
-        }
+            (Some(live), Written::Once) => {
+                Action::Apply { key, object: adopted(desired, &live.object) }
+            }
+            (None, Written::Once) => Action::Create { key, object: compare::stamped(object) },
+            (_, Written::WheneverItDiffers) => {
+                Action::Apply { key, object: compare::stamped(object) }
+            }
+        });
     }
 
     /// What is ours by owner and label, and not wanted any more. Never what stays with the namespace:
     /// keys are no object here, and claims are not read.
-    fn remove(&mut self, built: &Built, observed: &Observed, revision: &str) {
+    fn remove(&mut self, built: &Built, observed: &Observed, moves: &Moves) {
         let wanted: BTreeSet<_> = built
             .objects
             .iter()
             .chain([&built.settings, &built.replica_set])
             .map(|desired| &desired.key)
             .collect();
+        let revisions = kept(built, observed, moves);
         for (key, live) in &observed.objects {
             let of_revision = matches!(key.kind, Kind::ConfigMap | Kind::ReplicaSet)
-                && label(&live.object, names::REVISION) == Some(revision);
+                && label(&live.object, names::REVISION).is_some_and(|one| revisions.contains(one));
             if live.standing != Standing::Ours || wanted.contains(key) || of_revision {
                 continue;
             }
-            if let Some(uid) = live.object.pointer("/metadata/uid").and_then(Value::as_str) {
-                self.actions.push(Action::Delete { key: key.clone(), uid: uid.to_owned() });
+            let text = |field: &str| live.object["metadata"][field].as_str().map(str::to_owned);
+            if let Some(uid) = text("uid") {
+                let version = text("resourceVersion").unwrap_or_default();
+                self.actions.push(Action::Delete { key: key.clone(), uid, version });
             }
         }
     }
+}
+
+/// Revisions with pods, the one that the fleet goes to, and the newest of the others.
+fn kept(built: &Built, observed: &Observed, moves: &Moves) -> BTreeSet<String> {
+    let draining = observed.pods.iter().map(|pod| pod.revision.clone());
+    let mut kept: BTreeSet<_> = draining.chain([moves.target.clone()]).collect();
+    let (with_pods, without): (Vec<_>, Vec<_>) =
+        observed.sets().into_iter().partition(|set| set.has_pods());
+    kept.extend(with_pods.into_iter().map(|set| set.revision));
+    let history = without.into_iter().map(|set| set.revision).filter(|one| *one != built.revision);
+    let history: Vec<_> =
+        history.filter(|one| !kept.contains(one)).take(built.policy.history).collect();
+    kept.extend(history);
+    kept
 }
 
 /// The owner and the labels alone, for an object whose contents stay.
@@ -239,4 +210,4 @@ fn going(key: &ObjectKey) -> Finding {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

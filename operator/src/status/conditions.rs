@@ -2,7 +2,7 @@
 
 use super::{Pass, Pods, desired};
 use crate::finding::Finding;
-use crate::observe::{Fleet, Kind, ObjectKey, PodFacts};
+use crate::observe::{Kind, ObjectKey, PodFacts, Set};
 use crds::gateway::ExposureType;
 use crds::{ConditionType, Reason, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(super) struct Conditions<'a> {
     pub(super) pass: &'a Pass<'a>,
     pub(super) pods: &'a Pods<'a>,
-    pub(super) fleet: Option<&'a Fleet>,
+    pub(super) fleet: Option<&'a Set>,
 }
 
 /// True or false, why, and in words.
@@ -43,6 +43,7 @@ impl Conditions<'_> {
             ConditionType::RedisReady => self.redis(),
             ConditionType::SecretsReady => self.secrets(),
             ConditionType::ExposureReady => self.exposure(),
+            ConditionType::DrainBlocked => self.drain_blocked(),
             ConditionType::ConfigurationWarning => self.warnings(),
             ConditionType::Paused => self.paused(),
         }
@@ -139,7 +140,8 @@ impl Conditions<'_> {
 
     fn progressing(&self) -> Said {
         if let Some(said) = self.found(ConditionType::Progressing, true) {
-            return said;
+            let stays = said.reason == Reason::ProgressDeadlineExceeded;
+            return Said { is: !stays, ..said };
         }
         let wanted = desired(self.pass, self.fleet);
         let (ready, there) = (self.pods.ready(), self.pods.active.len());
@@ -163,6 +165,11 @@ impl Conditions<'_> {
         found.unwrap_or_else(|| said(false, Reason::Fine, "nothing is wrong"))
     }
 
+    fn drain_blocked(&self) -> Said {
+        let found = self.found(ConditionType::DrainBlocked, true);
+        found.unwrap_or_else(|| said(false, Reason::Fine, "every drain comes to its end"))
+    }
+
     fn redis(&self) -> Said {
         if self.pass.cluster.spec.redis.embedded.is_none() {
             return said(
@@ -174,7 +181,7 @@ impl Conditions<'_> {
         if let Some(said) = self.hibernated(true) {
             return said;
         }
-        if self.pods.redis.iter().any(|pod| pod.ready) {
+        if self.pods.redis.iter().any(|pod| pod.ready()) {
             return said(true, Reason::EmbeddedReady, "the embedded Redis is ready");
         }
         let (reason, why) = self.trouble(&self.pods.redis, Reason::EmbeddedNotReady);

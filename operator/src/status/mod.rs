@@ -4,12 +4,14 @@
 mod conditions;
 
 use crate::finding::Finding;
-use crate::observe::{Fleet, Observed, PodFacts};
+use crate::observe::{Observed, PodFacts, Set};
 use crate::validate::{GRACE_SECONDS, Validated};
 use conditions::Conditions;
 use crds::names;
-use crds::status::{Change, ChatClusterStatus, Effective, GatewayStatus, Phase};
-use crds::{ChatCluster, ConditionType};
+use crds::status::{
+    Change, ChatClusterStatus, Effective, GatewayStatus, Phase, RolloutStatus, Sessions,
+};
+use crds::{ChatCluster, ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
@@ -23,6 +25,8 @@ pub struct Pass<'a> {
     pub validated: Option<&'a Validated>,
     /// The revision that the spec asks for.
     pub revision: Option<&'a str>,
+    /// While pods are exchanged, come or go.
+    pub rollout: Option<&'a RolloutStatus>,
     /// All that the steps had to say.
     pub findings: &'a [Finding],
 }
@@ -40,7 +44,7 @@ impl<'a> Pods<'a> {
         for pod in &observed.pods {
             match (pod.component.as_str(), pod.pool.as_str()) {
                 ("redis", _) => pods.redis.push(pod),
-                ("gateway", "active") if !pod.terminating => pods.active.push(pod),
+                ("gateway", "active") if !pod.terminating() => pods.active.push(pod),
                 ("gateway", _) => pods.draining += 1,
                 _ => {}
             }
@@ -49,13 +53,17 @@ impl<'a> Pods<'a> {
     }
 
     fn ready(&self) -> usize {
-        self.active.iter().filter(|pod| pod.ready).count()
+        self.active.iter().filter(|pod| pod.ready()).count()
+    }
+
+    fn accepting(&self) -> usize {
+        self.active.iter().filter(|pod| pod.accepts()).count()
     }
 }
 
 /// The status after a pass.
 pub fn status(pass: &Pass<'_>, now: Time) -> ChatClusterStatus {
-    let fleet = pass.observed.fleet();
+    let fleet = current(pass);
     let pods = Pods::of(pass.observed);
     let conditions = Conditions { pass, pods: &pods, fleet: fleet.as_ref() }.all(now);
     let phase = phase(pass, &conditions);
@@ -70,13 +78,62 @@ pub fn status(pass: &Pass<'_>, now: Time) -> ChatClusterStatus {
             pass.revision.map(str::to_owned),
         ),
         gateway: Some(gateway(pass, &pods, fleet.as_ref())),
+        sessions: sessions(pass),
+        rollout: pass.rollout.cloned(),
         effective: pass.validated.map(|validated| effective(validated, fleet.as_ref())),
         conditions,
     }
 }
 
+/// The revision that most of the serving pods have; without pods, the one that would have them.
+fn current(pass: &Pass<'_>) -> Option<Set> {
+    let serving = |set: &Set| {
+        let pods = pass.observed.pods.iter().filter(|pod| pod.is_active() && pod.ready());
+        pods.filter(|pod| pod.revision == set.revision).count()
+    };
+    // The last of several equal ones wins, and the newest comes first.
+    let most = pass.observed.sets().into_iter().rev().max_by_key(serving);
+    most.filter(|set| serving(set) > 0).or_else(|| pass.observed.carrier())
+}
+
 fn change(current: Option<String>, target: Option<String>) -> Option<Change> {
-    (current.is_some() || target.is_some()).then_some(Change { current, target })
+    let shown = match (&current, &target) {
+        (Some(current), Some(target)) if current != target => format!("{current}->{target}"),
+        (Some(one), _) | (None, Some(one)) => one.clone(),
+        (None, None) => return None,
+    };
+    Some(Change { current, target, shown: Some(shown) })
+}
+
+/// To two digits: a status that told each session would never rest.
+pub fn rounded(number: u64) -> i32 {
+    let mut unit = 1;
+    while number / unit >= 100 {
+        unit *= 10;
+    }
+    i32::try_from((number + unit / 2) / unit * unit).unwrap_or(i32::MAX)
+}
+
+/// What the pods say together; nothing where none is there.
+fn sessions(pass: &Pass<'_>) -> Option<Sessions> {
+    let pods: Vec<_> = pass.observed.pods.iter().filter(|pod| pod.component == "gateway").collect();
+    let reports: Vec<_> = pods.iter().filter_map(|pod| pod.report.as_ref()).collect();
+    if reports.is_empty() {
+        return None;
+    }
+    let capacity: usize = reports.iter().filter(|one| one.accepting).map(|one| one.capacity).sum();
+    Some(Sessions {
+        active: rounded(reports.iter().map(|one| one.sessions as u64).sum()),
+        streams: rounded(reports.iter().map(|one| one.streams as u64).sum()),
+        capacity: i32::try_from(capacity).unwrap_or(i32::MAX),
+        unknown: count(pods.len() - reports.len()),
+        resets: total(reports.iter().map(|one| one.harm.resets)),
+        interruptions: total(reports.iter().map(|one| one.harm.interruptions)),
+    })
+}
+
+fn total(counts: impl Iterator<Item = u64>) -> i32 {
+    i32::try_from(counts.sum::<u64>()).unwrap_or(i32::MAX)
 }
 
 /// Tag, or the beginning of a digest.
@@ -97,7 +154,7 @@ fn count(number: usize) -> i32 {
 }
 
 /// How many pods there should be.
-fn desired(pass: &Pass<'_>, fleet: Option<&Fleet>) -> i32 {
+fn desired(pass: &Pass<'_>, fleet: Option<&Set>) -> i32 {
     use crate::validate::Scale::{Elsewhere, Fixed};
     match pass.validated.map(|validated| validated.cluster.scale) {
         Some(Fixed(replicas)) => replicas,
@@ -108,14 +165,14 @@ fn desired(pass: &Pass<'_>, fleet: Option<&Fleet>) -> i32 {
     }
 }
 
-fn gateway(pass: &Pass<'_>, pods: &Pods<'_>, fleet: Option<&Fleet>) -> GatewayStatus {
+fn gateway(pass: &Pass<'_>, pods: &Pods<'_>, fleet: Option<&Set>) -> GatewayStatus {
     let (ready, replicas) = (count(pods.ready()), count(pods.active.len()));
     let name = pass.cluster.name_any();
     GatewayStatus {
         desired: desired(pass, fleet),
         replicas,
         ready,
-        accepting: ready,
+        accepting: count(pods.accepting()),
         draining: count(pods.draining),
         selector: format!(
             "{}={name},{}=gateway,{}=active",
@@ -126,7 +183,7 @@ fn gateway(pass: &Pass<'_>, pods: &Pods<'_>, fleet: Option<&Fleet>) -> GatewaySt
     }
 }
 
-fn effective(validated: &Validated, fleet: Option<&Fleet>) -> Effective {
+fn effective(validated: &Validated, fleet: Option<&Set>) -> Effective {
     let cluster = &validated.cluster;
     let image = fleet.map_or(cluster.image.clone(), |fleet| fleet.image.clone());
     Effective {
@@ -155,11 +212,26 @@ fn phase(
         Phase::Hibernated
     } else if is(ConditionType::Ready) {
         Phase::Running
-    } else if is(ConditionType::Degraded) {
+    } else if is(ConditionType::Degraded) || is_rolled_back(conditions) {
         Phase::Degraded
+    } else if rolls_out(conditions) {
+        Phase::RollingOut
     } else {
         Phase::Progressing
     }
+}
+
+fn is_rolled_back(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+) -> bool {
+    conditions.iter().any(|one| one.reason == Reason::RolledBack.as_str())
+}
+
+fn rolls_out(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
+    let reasons = [Reason::RollingOut, Reason::CapacityHeld].map(Reason::as_str);
+    conditions.iter().any(|one| {
+        one.type_ == ConditionType::Progressing.as_str() && reasons.contains(&one.reason.as_str())
+    })
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ fn pod(component: &str, ready: bool, trouble: Option<&str>) -> PodFacts {
         name: format!("demo-{component}"),
         component: component.to_owned(),
         pool: if component == "gateway" { "active".to_owned() } else { String::new() },
-        ready,
-        terminating: false,
+        ready_since: ready.then(jiff::Timestamp::default),
         trouble: trouble.map(str::to_owned),
+        ..PodFacts::default()
     }
 }
 
@@ -49,6 +49,7 @@ fn told(cluster: &ChatCluster, observed: &Observed, findings: &[Finding]) -> Cha
         observed,
         validated: validated.as_ref().ok(),
         revision: Some("r1"),
+        rollout: None,
         findings: &all,
     };
     status(&pass, at(1))
@@ -80,8 +81,8 @@ fn ready_names_the_first_thing_in_the_way() {
     is(ready(SPEC, &failing, &[]), "False", Reason::PodFailing, "demo-gateway: ImagePullBackOff");
     let missing = "redis: {external: {host: r, passwordSecretRef: {name: nowhere, key: k}}}";
     is(ready(missing, &running(2, true), &[]), "False", Reason::SecretNotFound, "nowhere");
-    let pending = Finding::new(ConditionType::Progressing, Reason::RolloutPending, "new pods");
-    is(ready(SPEC, &running(2, true), &[pending]), "False", Reason::RolloutPending, "new pods");
+    let pending = Finding::new(ConditionType::Progressing, Reason::RollingOut, "new pods");
+    is(ready(SPEC, &running(2, true), &[pending]), "False", Reason::RollingOut, "new pods");
     let foreign = Finding::new(ConditionType::Degraded, Reason::ForeignObject, "Service demo");
     is(ready(SPEC, &running(2, true), &[foreign]), "False", Reason::ForeignObject, "Service demo");
     let balanced = "redis: {embedded: {}}\nexposure: {type: LoadBalancer}";
@@ -113,6 +114,7 @@ fn a_second_look_at_the_same_changes_nothing() {
         observed: &observed,
         validated: Some(&validated),
         revision: Some("r1"),
+        rollout: None,
         findings: &validated.findings,
     };
     assert_eq!(status(&pass, at(100)), first);

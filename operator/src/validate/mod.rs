@@ -39,7 +39,7 @@ pub fn validate(
     else {
         return Err(Invalid(wrong));
     };
-    let kept = observed.fleet().map(|fleet| fleet.image).filter(|image| !image.is_empty());
+    let kept = observed.carrier().map(|set| set.image).filter(|image| !image.is_empty());
     let image = match &spec.image {
         // An operator with another default changes nothing by itself.
         None => kept.unwrap_or_else(|| defaults.image.clone()),
@@ -51,6 +51,7 @@ pub fn validate(
         name: cluster.name_any(),
         namespace,
         owner,
+        generation: cluster.metadata.generation.unwrap_or_default(),
         image,
         scale: scale(cluster),
         spec: spec.clone(),

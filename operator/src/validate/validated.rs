@@ -46,6 +46,8 @@ pub struct ValidatedCluster {
     pub namespace: String,
     /// For everything that goes with it.
     pub owner: OwnerReference,
+    /// Of the spec.
+    pub generation: i64,
     /// The data plane's image as pods name it.
     pub image: String,
     /// Who says how many pods there are.

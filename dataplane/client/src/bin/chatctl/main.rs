@@ -10,6 +10,7 @@ mod follow;
 mod load;
 mod nodes;
 mod output;
+mod soak;
 mod token;
 mod verify;
 
@@ -24,6 +25,7 @@ Examples:
   echo 'Summarise this' | chatctl chat        the prompt from a pipe
   chatctl chat                                a conversation, line by line
   chatctl chaos --answers 100                 kill nodes under load; nothing may be lost
+  chatctl soak --duration 1m                  hold 200 sockets, answers back to back
   chatctl nodes                               who serves, who drains, who is dead
   chatctl --url http://a:8080,http://b:8080 --token \"$JWT\" chat hello
                                               a real cluster instead of the playground
@@ -84,6 +86,7 @@ enum Command {
     Cancel(cancel::CancelArgs),
     Nodes(nodes::NodesArgs),
     Load(load::LoadArgs),
+    Soak(soak::SoakArgs),
     Chaos(chaos::ChaosArgs),
     Verify(verify::VerifyArgs),
 }
@@ -97,6 +100,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Cancel(args) => cancel::run(&global, args).await,
         Command::Nodes(args) => nodes::run(&global, args).await,
         Command::Load(args) => load::run(&global, args).await,
+        Command::Soak(args) => soak::run(&global, args).await,
         Command::Chaos(args) => chaos::run(&global, args).await,
         Command::Verify(args) => verify::run(&global, args).await,
     }

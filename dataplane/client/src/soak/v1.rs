@@ -1,0 +1,108 @@
+//! One socket of dialect v1: the reference client, watched by the oracle.
+
+use super::{Pace, Place, Told};
+use crate::recorder::Recorder;
+use crate::session::{Event, Options, Session};
+use crate::transcript::Verdict;
+use protocol::{ChatOptions, ChatRequest, MessageId, OnDisconnect};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// After a session was ended for good.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks until the run ends.
+pub(super) async fn run(place: Place) {
+    let mut rng = SmallRng::seed_from_u64(place.seed());
+    while !place.is_ending() {
+        let mut options = Options::new(place.options.urls.clone());
+        options.first = place.number;
+        // What takes too long hangs, and is counted as that.
+        options.give_up_after = None;
+        let tokens = place.options.tokens.clone();
+        let mut session =
+            Session::new(options, tokens, SmallRng::from_rng(&mut rng), Recorder::default());
+        while !place.is_ending() {
+            if answer(&place, &mut session).await.is_none() {
+                sleep(PAUSE).await;
+                break;
+            }
+        }
+        let stray = session.close().await.stray().clone();
+        if !stray.problems.is_empty() {
+            tell(&place, stray, false, Pace::default()).await;
+        }
+    }
+}
+
+/// One question and its answer. `None`: the session is over.
+async fn answer(place: &Place, session: &mut Session<Recorder>) -> Option<()> {
+    let deadline = Instant::now() + place.options.answer_within;
+    let request = ChatRequest {
+        content: place.prompt(),
+        conversation_id: None,
+        request_id: None,
+        options: ChatOptions::default(),
+        on_disconnect: OnDisconnect::Continue,
+    };
+    let id = session.chat(request)?;
+    session.observer().expect_request(id, place.options.directive.clone());
+    let (mut message, mut pace) = (None, Pace::default());
+    loop {
+        let Ok(event) = timeout_at(deadline, session.next()).await else {
+            if let Some(message) = message {
+                session.unfollow(message);
+            }
+            return judge(place, session, message, true, pace).await;
+        };
+        match event {
+            Some(Event::Accepted(body)) => message = Some(body.message_id),
+            Some(Event::Chunks { message_id, .. }) if Some(message_id) == message => {
+                pace.beat(place.phase());
+            }
+            Some(Event::Complete(body)) if Some(body.message_id) == message => {
+                return judge(place, session, message, false, pace).await;
+            }
+            Some(Event::Failed(body)) => {
+                place.tell(Told::Refused(body.code.to_string())).await;
+                return judge(place, session, message, false, pace).await;
+            }
+            Some(Event::Stopped(stop)) => {
+                place.tell(Told::Refused(stop.to_string())).await;
+                judge(place, session, message, true, pace).await;
+                return None;
+            }
+            None => {
+                judge(place, session, message, true, pace).await;
+                return None;
+            }
+            Some(Event::Warning(body)) => place.tell(Told::Refused(body.code.to_string())).await,
+            Some(Event::Goaway(_)) => place.tell(Told::Goaway).await,
+            Some(Event::Reconnecting { .. }) => place.tell(Told::Reconnect).await,
+            Some(_) => {}
+        }
+    }
+}
+
+async fn judge(
+    place: &Place,
+    session: &mut Session<Recorder>,
+    message: Option<MessageId>,
+    hung: bool,
+    pace: Pace,
+) -> Option<()> {
+    let verdict = match message {
+        Some(message) => session.observer().take(message).verdict(),
+        // Refused before there was an answer: it failed.
+        None => Verdict { failed: 1, ..Verdict::default() },
+    };
+    tell(place, verdict, hung, pace).await;
+    Some(())
+}
+
+async fn tell(place: &Place, verdict: Verdict, hung: bool, pace: Pace) {
+    let verdict = Box::new(verdict);
+    place.tell(Told::Answer { basic: false, verdict, hung, gaps: pace.longest }).await;
+}

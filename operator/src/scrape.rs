@@ -1,0 +1,178 @@
+//! Pod reports, read outside of passes, so that no pass waits for a node: every five seconds, every second
+//! while something moves. What is older than three times that is not known.
+
+use crate::nodes::Nodes;
+use crate::observe::{AdminKey, Observed};
+use futures_util::{Stream, StreamExt as _, stream};
+use protocol::{DrainPhase, DrainReport};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// The shortest time between two looks at a node.
+const TICK: Duration = Duration::from_secs(1);
+/// Looks at nodes of a cluster where nothing moves: every so many ticks.
+const IDLE_TICKS: u64 = 5;
+/// Nodes that are asked at once.
+const CONCURRENCY: usize = 32;
+/// The shortest time between two passes because of numbers of sessions.
+const NUMBERS_EVERY: Duration = Duration::from_secs(10);
+/// Clusters that are to be looked at again; a pass that is missed comes with the next one.
+const POKES: usize = 64;
+
+/// Namespace and name of a cluster.
+pub type ClusterId = (String, String);
+
+/// Reads reports and remembers them.
+pub struct Scraper {
+    nodes: Nodes,
+    clusters: Mutex<BTreeMap<ClusterId, Watched>>,
+    pokes: broadcast::Sender<ClusterId>,
+}
+
+struct Watched {
+    key: AdminKey,
+    /// Address of each pod, by uid.
+    pods: HashMap<String, String>,
+    moves: bool,
+    reports: HashMap<String, (DrainReport, Instant)>,
+    told: Option<(u64, Instant)>,
+}
+
+impl Scraper {
+    /// Nothing is read before [`Self::run`].
+    pub fn new(nodes: Nodes) -> Self {
+        Self { nodes, clusters: Mutex::default(), pokes: broadcast::Sender::new(POKES) }
+    }
+
+    /// Gives each pod of a pass what it last said.
+    pub fn fill(&self, id: &ClusterId, observed: &mut Observed) {
+        let clusters = self.lock();
+        let Some(watched) = clusters.get(id) else { return };
+        let oldest = 3 * if watched.moves { TICK } else { TICK * IDLE_TICKS as u32 };
+        for pod in &mut observed.pods {
+            let known = watched.reports.get(&pod.uid).filter(|(_, at)| at.elapsed() <= oldest);
+            pod.report = known.map(|(report, _)| report.clone());
+        }
+    }
+
+    /// Which pods to ask from now on, and whether something moves.
+    pub fn watch(&self, id: &ClusterId, observed: &Observed, moves: bool) {
+        let Some(key) = observed.admin_key.clone() else { return self.forget(id) };
+        let gateway = observed.pods.iter().filter(|pod| pod.component == "gateway");
+        let pods: HashMap<_, _> =
+            gateway.filter_map(|pod| Some((pod.uid.clone(), pod.address.clone()?))).collect();
+        let mut clusters = self.lock();
+        let watched = clusters.entry(id.clone()).or_insert_with(|| Watched {
+            key: key.clone(),
+            pods: HashMap::new(),
+            moves,
+            reports: HashMap::new(),
+            told: None,
+        });
+        watched.reports.retain(|uid, _| pods.contains_key(uid));
+        (watched.key, watched.pods, watched.moves) = (key, pods, moves);
+    }
+
+    /// A cluster is gone.
+    pub fn forget(&self, id: &ClusterId) {
+        self.lock().remove(id);
+    }
+
+    /// Clusters that are to be looked at again, because of what their pods said.
+    pub fn pokes(&self) -> impl Stream<Item = ClusterId> + Send + 'static {
+        stream::unfold(self.pokes.subscribe(), async |mut pokes| {
+            loop {
+                match pokes.recv().await {
+                    Ok(id) => return Some((id, pokes)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
+
+    /// Asks until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in 0u64.. {
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                return;
+            }
+            let asked = self.due(tick);
+            let answers = stream::iter(asked).map(async |(id, uid, address, key)| {
+                let report = self.nodes.report(&address, &key).await;
+                if let Err(error) = &report {
+                    tracing::debug!(namespace = id.0, cluster = id.1, address, %error, "no report");
+                }
+                (id, uid, report.ok())
+            });
+            let answers = answers.buffer_unordered(CONCURRENCY).collect::<Vec<_>>();
+            let Some(answers) = stop.run_until_cancelled(answers).await else { return };
+            self.take(answers);
+        }
+    }
+
+    fn due(&self, tick: u64) -> Vec<(ClusterId, String, String, AdminKey)> {
+        let clusters = self.lock();
+        let due = clusters.iter().filter(|(_, one)| {
+            one.moves || one.reports.len() < one.pods.len() || tick.is_multiple_of(IDLE_TICKS)
+        });
+        due.flat_map(|(id, one)| {
+            one.pods
+                .iter()
+                .map(|(uid, address)| (id.clone(), uid.clone(), address.clone(), one.key.clone()))
+        })
+        .collect()
+    }
+
+    fn take(&self, answers: Vec<(ClusterId, String, Option<DrainReport>)>) {
+        let mut by_cluster = BTreeMap::<_, Vec<_>>::new();
+        for (id, uid, report) in answers {
+            by_cluster.entry(id).or_default().push((uid, report));
+        }
+        let mut clusters = self.lock();
+        for (id, answers) in by_cluster {
+            let Some(watched) = clusters.get_mut(&id) else { continue };
+            if watched.take(answers, Instant::now()) {
+                // Nobody listens where no controller runs.
+                let _ = self.pokes.send(id);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterId, Watched>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a pass decides by.
+fn stands(report: &DrainReport) -> (DrainPhase, u64, bool, u64) {
+    (report.phase, report.epoch, report.accepting, report.settings_generation)
+}
+
+impl Watched {
+    /// Whether a pass is worth its while.
+    fn take(&mut self, answers: Vec<(String, Option<DrainReport>)>, now: Instant) -> bool {
+        let mut changed = false;
+        for (uid, report) in answers {
+            let Some(report) = report else { continue };
+            let before = self.reports.get(&uid);
+            changed |= before.is_none_or(|(before, _)| stands(before) != stands(&report));
+            self.reports.insert(uid, (report, now));
+        }
+        let sessions: u64 = self.reports.values().map(|(report, _)| report.sessions as u64).sum();
+        let rounded = crate::status::rounded(sessions) as u64;
+        let due = self.told.is_none_or(|(told, at)| {
+            told != rounded && now.saturating_duration_since(at) >= NUMBERS_EVERY
+        });
+        if due || changed {
+            self.told = Some((rounded, now));
+        }
+        due || changed
+    }
+}
