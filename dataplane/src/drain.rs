@@ -7,7 +7,7 @@ use crate::broadcast::{self, Kind};
 use crate::node::Node;
 use crate::socket::{Control, SocketHandle};
 use crate::stream::lease;
-use protocol::drain::{DrainPolicy, DrainRequest, Harm, KeyIds};
+use protocol::drain::{DrainPolicy, DrainRequest};
 use protocol::{CloseCode, DrainPhase, DrainReport, ErrorCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -209,7 +209,7 @@ impl Node {
             return Ok(());
         }
         let budget =
-            Duration::from_millis(request.deadline_ms.unwrap_or(self.settings.drain.deadline_ms));
+            Duration::from_millis(request.deadline_ms.unwrap_or(self.hot.now().drain.deadline_ms));
         let policy = request.policy.unwrap_or_default();
         self.begin(&mut accepted, Plan::operator(self.clock.now(), budget, policy));
         Ok(())
@@ -285,14 +285,14 @@ impl Node {
             incarnation: self.owner.incarnation,
             phase: self.drain.phase(),
             epoch: accepted.epoch,
-            sessions: self.sockets.len(),
+            sessions: self.sockets.sessions(),
             streams: self.streams.len(),
             remaining_ms: accepted.deadline.map(left),
             accepting: self.drain.is_serving() && self.lease.certain().is_some(),
-            capacity: self.settings.limits.sessions,
-            settings_generation: 0,
-            key_ids: KeyIds::default(),
-            harm: Harm::default(),
+            capacity: self.hot.now().limits.sessions,
+            settings_generation: self.hot.now().generation,
+            key_ids: self.admit.key_ids(),
+            harm: self.metrics.harm(),
         }
     }
 
@@ -338,7 +338,7 @@ impl Node {
 
     /// Tells every socket its own slot, and closes those that ignore it.
     async fn move_sockets(self: &Arc<Self>, plan: Plan, budget: Duration) {
-        let settings = &self.settings.drain;
+        let settings = &self.hot.now().drain;
         let sockets = self.sockets.all();
         let slots = slots(sockets, settings.goaways_per_second, budget, plan.order);
         let ignore = Duration::from_millis(settings.ignore_ms);

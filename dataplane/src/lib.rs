@@ -19,6 +19,7 @@ pub mod api;
 pub mod broadcast;
 pub mod config;
 pub mod drain;
+pub mod hot;
 pub mod listen;
 pub mod metrics;
 pub mod node;

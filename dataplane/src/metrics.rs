@@ -27,6 +27,7 @@ use labels::{
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use protocol::drain::Harm;
 use protocol::server_frame::{RecoveryStatus, ResetReason, Source, TakeoverMode};
 use protocol::{CloseCode, Dialect, DrainPhase, ErrorCode, Seal, SealStatus, Usage};
 use std::hash::Hash;
@@ -223,6 +224,17 @@ impl Metrics {
     /// A follower was told to start over.
     pub fn told_reset(&self, reason: ResetReason) {
         self.resets.get_or_create(&ByReset::of(reason)).inc();
+    }
+
+    /// What went wrong for clients since the node's boot.
+    pub fn harm(&self) -> Harm {
+        let resets = ResetReason::all().into_iter().map(ByReset::of);
+        let resets = resets.map(|reason| self.resets.get_or_create(&reason).get());
+        let interrupted = ByStatus::of(SealStatus::Failed, Some(ErrorCode::Interrupted));
+        Harm {
+            resets: resets.sum(),
+            interruptions: self.streams_sealed.get(&interrupted).map_or(0, |counter| counter.get()),
+        }
     }
 
     /// A token or ticket was checked.

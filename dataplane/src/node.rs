@@ -3,6 +3,7 @@
 use crate::admit::{Admit, Keys};
 use crate::broadcast::Kind;
 use crate::drain::Drain;
+use crate::hot::HotSettings;
 use crate::metrics::Metrics;
 use crate::socket::{NodeListener, Sockets};
 use crate::stream::Streams;
@@ -10,6 +11,7 @@ use crate::stream::contact::Contact;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
 use crate::{admin, admit, api, broadcast, roster, stream};
+use protocol::hot::Hot;
 use protocol::{MessageId, Settings, UserId};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,8 +58,10 @@ pub struct NodeConfig {
 pub struct Node {
     /// Which boot of which node.
     pub owner: Owner,
-    /// All settings.
+    /// All settings, as the node was started with.
     pub settings: Settings,
+    /// Those of them that may change.
+    pub hot: HotSettings,
     /// Time.
     pub clock: Clock,
     /// Ids and chance.
@@ -131,10 +135,17 @@ impl Node {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             owner: config.owner,
+            hot: HotSettings::new(&config.settings),
             settings: config.settings,
             clock: config.clock,
             ids: config.ids,
         })
+    }
+
+    /// Takes settings up while it runs. What was let in stays.
+    pub fn take_up(&self, hot: &Hot) {
+        self.hot.take(&self.settings, hot);
+        self.streams.bound(self.hot.now().limits.streams);
     }
 
     /// Contact with the store, as the lease renewals tell it.

@@ -207,7 +207,12 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
                 owner,
                 admin_key: observed.admin_key.as_ref(),
             };
-            apply(&to, &plan, |verb, kind| context.metrics.wrote(verb, kind)).await
+            let applied = apply(&to, &plan, |verb, kind| context.metrics.wrote(verb, kind)).await;
+            for told in plan.story(&observed) {
+                let type_ = if told.warns { EventType::Warning } else { EventType::Normal };
+                publish(context, &cluster, type_, told.reason, told.note).await;
+            }
+            applied
         }
         _ => Ok(()),
     };
@@ -220,6 +225,7 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
         observed: &observed,
         validated: validated.as_ref().ok(),
         revision: built.as_ref().map(|built| built.revision.as_str()),
+        wanted: plan.wanted,
         rollout: plan.rollout.as_ref(),
         findings: &findings,
     };
@@ -285,7 +291,7 @@ async fn write_status(
     };
     let (before, after) = (cluster.status.as_ref().and_then(ready), ready(&status));
     let is_ready = after.as_ref().is_some_and(|ready| ready.status == "True");
-    context.metrics.stands(cluster, status.phase, is_ready);
+    context.metrics.stands(cluster, &status, is_ready);
     if cluster.status.as_ref() == Some(&status) {
         return Ok(());
     }
@@ -302,19 +308,31 @@ async fn write_status(
     if let Some(after) = after
         && before.is_none_or(|before| before.reason != after.reason)
     {
-        let event = Event {
-            type_: severity(phase, after.reason.as_str()),
-            reason: after.reason,
-            note: Some(after.message.chars().take(1_000).collect()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
-            tracing::warn!(%error, "an event could not be published");
-        }
-        context.metrics.wrote("create", "Event");
+        let type_ = severity(phase, after.reason.as_str());
+        publish(context, cluster, type_, &after.reason, after.message).await;
     }
     Ok(())
+}
+
+/// An event that does not arrive holds nothing up.
+async fn publish(
+    context: &Context,
+    cluster: &ChatCluster,
+    type_: EventType,
+    reason: &str,
+    note: String,
+) {
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(1_000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
+        tracing::warn!(%error, "an event could not be published");
+    }
+    context.metrics.wrote("create", "Event");
 }
 
 /// What comes by itself is no warning.

@@ -1,7 +1,6 @@
 //! What the operator counts, in base units and without ids of objects that come and go by the thousand.
 
-use crds::ChatCluster;
-use crds::status::Phase;
+use crds::{ChatCluster, ChatClusterStatus};
 use kube::ResourceExt as _;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +21,9 @@ pub struct Metrics {
     writes: Family<Labels, Counter>,
     leader: Gauge,
     ready: Family<Labels, Gauge>,
+    sessions: Family<Labels, Gauge>,
+    streams: Family<Labels, Gauge>,
+    draining: Family<Labels, Gauge>,
     missing: Gauge,
     phases: Mutex<std::collections::BTreeMap<(String, String), String>>,
     clusters: Family<Labels, Gauge>,
@@ -37,6 +39,9 @@ impl Default for Metrics {
             writes: Family::default(),
             leader: Gauge::default(),
             ready: Family::default(),
+            sessions: Family::default(),
+            streams: Family::default(),
+            draining: Family::default(),
             missing: Gauge::default(),
             phases: Mutex::default(),
             clusters: Family::default(),
@@ -58,6 +63,21 @@ impl Default for Metrics {
             "cluster_ready",
             "1 where the condition Ready is True",
             metrics.ready.clone(),
+        );
+        registry.register(
+            "cluster_sessions",
+            "Open sessions of a cluster's pods that say it, to two digits",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "cluster_streams",
+            "Live answers of a cluster's pods that say it, to two digits",
+            metrics.streams.clone(),
+        );
+        registry.register(
+            "cluster_draining_pods",
+            "Pods of a cluster that are on their way out",
+            metrics.draining.clone(),
         );
         registry.register("clusters", "ChatClusters, by phase", metrics.clusters.clone());
         registry.register(
@@ -101,17 +121,24 @@ impl Metrics {
     }
 
     /// Where a cluster stands.
-    pub fn stands(&self, cluster: &ChatCluster, phase: Option<Phase>, ready: bool) {
+    pub fn stands(&self, cluster: &ChatCluster, status: &ChatClusterStatus, ready: bool) {
         let id = (cluster.namespace().unwrap_or_default(), cluster.name_any());
         let labels = vec![("namespace", id.0.clone()), ("name", id.1.clone())];
         self.ready.get_or_create(&labels).set(i64::from(ready));
-        self.phase(id, phase.map(|phase| format!("{phase:?}")));
+        let sessions = status.sessions.clone().unwrap_or_default();
+        let draining = status.gateway.as_ref().map_or(0, |gateway| gateway.draining);
+        self.sessions.get_or_create(&labels).set(i64::from(sessions.active));
+        self.streams.get_or_create(&labels).set(i64::from(sessions.streams));
+        self.draining.get_or_create(&labels).set(i64::from(draining));
+        self.phase(id, status.phase.map(|phase| format!("{phase:?}")));
     }
 
     /// A cluster is gone.
     pub fn gone(&self, namespace: &str, name: &str) {
         let labels = vec![("namespace", namespace.to_owned()), ("name", name.to_owned())];
-        self.ready.remove(&labels);
+        for family in [&self.ready, &self.sessions, &self.streams, &self.draining] {
+            family.remove(&labels);
+        }
         self.phase((namespace.to_owned(), name.to_owned()), None);
     }
 
@@ -136,13 +163,15 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crds::status::Phase;
 
     #[test]
     fn a_cluster_is_counted_in_one_phase_and_leaves_when_it_is_gone() {
         let metrics = Metrics::default();
         let cluster = ChatCluster::new("a", crds::ChatClusterSpec::default());
-        metrics.stands(&cluster, Some(Phase::Progressing), false);
-        metrics.stands(&cluster, Some(Phase::Running), true);
+        let stands = |phase| ChatClusterStatus { phase: Some(phase), ..Default::default() };
+        metrics.stands(&cluster, &stands(Phase::Progressing), false);
+        metrics.stands(&cluster, &stands(Phase::Running), true);
         let text = metrics.text();
         assert!(text.contains("chatcluster_operator_clusters{phase=\"Progressing\"} 0"), "{text}");
         assert!(text.contains("chatcluster_operator_clusters{phase=\"Running\"} 1"), "{text}");

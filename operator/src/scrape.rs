@@ -2,10 +2,10 @@
 //! while something moves. What is older than three times that is not known.
 
 use crate::nodes::Nodes;
-use crate::observe::{AdminKey, Observed};
+use crate::observe::{AdminKey, Load, Observed};
 use futures_util::{Stream, StreamExt as _, stream};
 use protocol::{DrainPhase, DrainReport};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -20,6 +20,8 @@ const IDLE_TICKS: u64 = 5;
 const CONCURRENCY: usize = 32;
 /// The shortest time between two passes because of numbers of sessions.
 const NUMBERS_EVERY: Duration = Duration::from_secs(10);
+/// What a whole window did not ask for is not needed.
+const WINDOW: Duration = Duration::from_secs(300);
 /// Clusters that are to be looked at again; a pass that is missed comes with the next one.
 const POKES: usize = 64;
 
@@ -40,6 +42,9 @@ struct Watched {
     moves: bool,
     reports: HashMap<String, (DrainReport, Instant)>,
     told: Option<(u64, Instant)>,
+    /// Since when every pod has said how it is, and what they carried together since.
+    known_since: Option<Instant>,
+    loads: VecDeque<(Instant, Load)>,
 }
 
 impl Scraper {
@@ -57,6 +62,8 @@ impl Scraper {
             let known = watched.reports.get(&pod.uid).filter(|(_, at)| at.elapsed() <= oldest);
             pod.report = known.map(|(report, _)| report.clone());
         }
+        observed.load = watched.load();
+        observed.peak = watched.peak(Instant::now());
     }
 
     /// Which pods to ask from now on, and whether something moves.
@@ -72,6 +79,8 @@ impl Scraper {
             moves,
             reports: HashMap::new(),
             told: None,
+            known_since: None,
+            loads: VecDeque::new(),
         });
         watched.reports.retain(|uid, _| pods.contains_key(uid));
         (watched.key, watched.pods, watched.moves) = (key, pods, moves);
@@ -156,16 +165,55 @@ fn stands(report: &DrainReport) -> (DrainPhase, u64, bool, u64) {
 }
 
 impl Watched {
+    /// What the pods carry that say it.
+    fn load(&self) -> Load {
+        let reports = || self.reports.values().map(|(report, _)| report);
+        Load {
+            sessions: reports().map(|report| report.sessions as u64).sum(),
+            streams: reports().map(|report| report.streams as u64).sum(),
+        }
+    }
+
+    /// One more look; a pod that says nothing may carry anything, so that the window begins anew.
+    fn remember(&mut self, all_said: bool, now: Instant) {
+        if !all_said || self.pods.is_empty() {
+            (self.known_since, self.loads) = (None, VecDeque::new());
+            return;
+        }
+        self.known_since.get_or_insert(now);
+        let load = self.load();
+        self.loads.push_back((now, load));
+        let begin = |at: Instant| now.saturating_duration_since(at) > WINDOW;
+        while self.loads.front().is_some_and(|(at, _)| begin(*at)) {
+            self.loads.pop_front();
+        }
+    }
+
+    /// The most of a whole window.
+    fn peak(&self, now: Instant) -> Option<Load> {
+        let whole =
+            self.known_since.is_some_and(|since| now.saturating_duration_since(since) >= WINDOW);
+        whole.then(|| {
+            let most = |of: fn(&Load) -> u64| self.loads.iter().map(|(_, load)| of(load)).max();
+            Load {
+                sessions: most(|load| load.sessions).unwrap_or_default(),
+                streams: most(|load| load.streams).unwrap_or_default(),
+            }
+        })
+    }
+
     /// Whether a pass is worth its while.
     fn take(&mut self, answers: Vec<(String, Option<DrainReport>)>, now: Instant) -> bool {
         let mut changed = false;
+        let all_said = answers.iter().all(|(_, report)| report.is_some());
         for (uid, report) in answers {
             let Some(report) = report else { continue };
             let before = self.reports.get(&uid);
             changed |= before.is_none_or(|(before, _)| stands(before) != stands(&report));
             self.reports.insert(uid, (report, now));
         }
-        let sessions: u64 = self.reports.values().map(|(report, _)| report.sessions as u64).sum();
+        self.remember(all_said, now);
+        let sessions = self.load().sessions;
         let rounded = crate::status::rounded(sessions) as u64;
         let due = self.told.is_none_or(|(told, at)| {
             told != rounded && now.saturating_duration_since(at) >= NUMBERS_EVERY

@@ -75,7 +75,7 @@ pub struct DrainReport {
     pub phase: DrainPhase,
     /// Of the last accepted drain.
     pub epoch: u64,
-    /// Open sockets.
+    /// Sessions with a socket here: what `limits.sessions` bounds.
     pub sessions: usize,
     /// Live streams it owns.
     pub streams: usize,
@@ -125,7 +125,4 @@ pub struct Harm {
     /// Answers that ended INTERRUPTED.
     #[serde(default)]
     pub interruptions: u64,
-    /// Appends that met another end of the stream than the writer knew.
-    #[serde(default)]
-    pub index_conflicts: u64,
 }

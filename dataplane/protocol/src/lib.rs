@@ -11,6 +11,7 @@ pub mod client_frame;
 pub mod code;
 pub mod dev;
 pub mod drain;
+pub mod hot;
 pub mod http;
 pub mod id;
 pub mod seal;

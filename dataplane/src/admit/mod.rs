@@ -19,10 +19,12 @@ pub use rate::spend_request;
 pub use token::mint;
 
 use crate::node::Node;
+use jsonwebtoken::DecodingKey;
 use key_set::NotRead;
+use protocol::drain::KeyIds;
 use protocol::{ErrorCode, SessionId, Settings, UserId};
 use public_keys::Unknown;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 use std::time::Duration;
 use streamlog::Clock;
 
@@ -37,7 +39,7 @@ pub struct Identity {
 
 /// Secrets of a node. Several of a kind: the first signs, all verify (rotation). Not `Debug`, so
 /// that no log can show one.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Keys {
     /// HS256 keys of users' tokens.
     pub jwt: Vec<Vec<u8>>,
@@ -45,6 +47,40 @@ pub struct Keys {
     pub resume: Vec<Vec<u8>>,
     /// Bearer of `/admin/*`; `None`: open.
     pub admin: Option<String>,
+    /// Another bearer that is good, while the first is new.
+    pub admin_previous: Option<String>,
+}
+
+/// Keys as they are used.
+struct Ready {
+    jwt: Vec<DecodingKey>,
+    resumes: resume::Resumes,
+    admin: Vec<String>,
+    ids: KeyIds,
+}
+
+impl Ready {
+    fn new(keys: &Keys) -> Self {
+        let admin: Vec<_> = keys.admin.iter().chain(&keys.admin_previous).cloned().collect();
+        // Anybody can sign with an empty key.
+        let usable = keys.jwt.iter().filter(|secret| !secret.is_empty());
+        Self {
+            ids: KeyIds {
+                jwt: keys.jwt.iter().map(|key| name(key)).collect(),
+                resume: keys.resume.iter().map(|key| name(key)).collect(),
+                admin: admin.iter().map(|key| name(key.as_bytes())).collect(),
+            },
+            jwt: usable.map(|secret| DecodingKey::from_secret(secret)).collect(),
+            resumes: resume::Resumes::new(&keys.resume),
+            admin,
+        }
+    }
+}
+
+/// What a key is called in reports.
+fn name(key: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
+    digest.as_ref().iter().take(5).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A token names a key that is not here; [`Admit::verify_patiently`] asks for it.
@@ -71,9 +107,8 @@ pub fn install_crypto() {
 /// Checks tokens and keeps the accept buckets of one node.
 pub struct Admit {
     tokens: token::Tokens,
-    resumes: resume::Resumes,
+    keys: RwLock<Arc<Ready>>,
     buckets: rate::Buckets,
-    admin: Option<String>,
     clock: Clock,
     leeway: Duration,
 }
@@ -83,13 +118,26 @@ impl Admit {
     pub fn new(settings: &Settings, keys: Keys, clock: Clock) -> Self {
         install_crypto();
         Self {
-            tokens: token::Tokens::new(&settings.auth, &keys.jwt, &clock),
-            resumes: resume::Resumes::new(&keys.resume),
+            tokens: token::Tokens::new(&settings.auth, &clock),
+            keys: RwLock::new(Arc::new(Ready::new(&keys))),
             buckets: rate::Buckets::new(&settings.limits, clock.clone()),
-            admin: keys.admin,
             leeway: Duration::from_millis(settings.auth.leeway_ms),
             clock,
         }
+    }
+
+    /// Takes other keys up. Whoever was let in by an earlier one stays.
+    pub fn take_up(&self, keys: &Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ready::new(keys));
+    }
+
+    fn ready(&self) -> Arc<Ready> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the keys are called that are good now.
+    pub fn key_ids(&self) -> KeyIds {
+        self.ready().ids.clone()
     }
 
     /// Checks a user's token with the keys that are here.
@@ -98,7 +146,7 @@ impl Admit {
     /// [`UnknownKey`], where that decides nothing. Inside: TOKEN_EXPIRED where nothing but its time
     /// is wrong, else UNAUTHENTICATED.
     pub fn verify_at_once(&self, token: &str) -> Result<Result<Identity, ErrorCode>, UnknownKey> {
-        match self.tokens.read(token, self.clock.wall(), self.leeway) {
+        match self.tokens.read(&self.ready().jwt, token, self.clock.wall(), self.leeway) {
             Ok(identity) => Ok(self.still_good(identity)),
             Err(NotRead::Refused) => Ok(Err(ErrorCode::Unauthenticated)),
             Err(NotRead::UnknownKey) => Err(UnknownKey),
@@ -161,12 +209,12 @@ impl Admit {
     /// A resume token (protocol section 1) for the slot that begins `slot_ms` from now. Good for
     /// ten minutes, and never longer than the user's own token. Empty where no key is set.
     pub fn issue_resume(&self, identity: &Identity, session: SessionId, slot_ms: u64) -> String {
-        self.resumes.issue(identity, session, slot_ms, self.clock.wall())
+        self.ready().resumes.issue(identity, session, slot_ms, self.clock.wall())
     }
 
     /// Whether a resume token is good for this user and session.
     pub fn is_resume(&self, token: &str, user: &UserId, session: SessionId) -> bool {
-        self.resumes.is_good(token, user, session, self.clock.wall())
+        self.ready().resumes.is_good(token, user, session, self.clock.wall())
     }
 
     /// Takes a place in the accept bucket of new or of resuming sockets.
@@ -179,11 +227,18 @@ impl Admit {
 
     /// Whether a request of the admin port carries the admin key, or none is needed.
     pub fn is_admin(&self, headers: &http::HeaderMap) -> bool {
-        let Some(key) = &self.admin else { return true };
+        let keys = &self.ready().admin;
+        if keys.is_empty() {
+            return true;
+        }
         let given = match credentials::bearer(headers) {
             Some(Ok(given)) => given,
             None | Some(Err(_)) => return false,
         };
-        aws_lc_rs::constant_time::verify_slices_are_equal(given.as_bytes(), key.as_bytes()).is_ok()
+        let fits = |key: &String| {
+            aws_lc_rs::constant_time::verify_slices_are_equal(given.as_bytes(), key.as_bytes())
+                .is_ok()
+        };
+        keys.iter().any(fits)
     }
 }

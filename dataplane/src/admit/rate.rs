@@ -86,7 +86,8 @@ pub async fn spend_ticket(node: &Node, user: &UserId) -> Result<(), Refusal> {
 }
 
 async fn spend(node: &Node, user: &UserId, name: &str, limit: Limited) -> Result<(), Refusal> {
-    let limits = &node.settings.limits;
+    let current = node.hot.now();
+    let limits = &current.limits;
     let period = Duration::from_secs(60) / at_least_one(limits.requests_per_minute).get();
     let rate = Rate { period, burst: at_least_one(limits.request_burst).get() };
     let key = Key::of(Space::Rate, user, name);

@@ -26,25 +26,22 @@ struct Claims {
 /// Reads tokens: by shared secrets, by public keys, or both. A token's header chooses between the
 /// two and among the keys; what each key is good for is not the token's to say.
 pub(super) struct Tokens {
-    secrets: Vec<DecodingKey>,
     validation: Validation,
     pub(super) public: Option<PublicKeys>,
 }
 
 impl Tokens {
-    pub(super) fn new(auth: &settings::Auth, secrets: &[Vec<u8>], clock: &Clock) -> Self {
+    pub(super) fn new(auth: &settings::Auth, clock: &Clock) -> Self {
         let validation = validation(auth);
-        // Anybody can sign with an empty key.
-        let usable = secrets.iter().filter(|secret| !secret.is_empty());
-        let secrets = usable.map(|secret| DecodingKey::from_secret(secret)).collect();
         let public = auth.jwks.clone();
         let public = public.map(|jwks| PublicKeys::new(jwks, validation.clone(), clock.clone()));
-        Self { secrets, validation, public }
+        Self { validation, public }
     }
 
     /// Everything but `exp`, which the caller checks last: an expired token must be good otherwise.
     pub(super) fn read(
         &self,
+        secrets: &[DecodingKey],
         token: &str,
         now: jiff::Timestamp,
         leeway: Duration,
@@ -57,7 +54,7 @@ impl Tokens {
         if header.crit.is_some() {
             return Err(NotRead::Refused);
         }
-        let Claims { sub, exp, nbf } = self.claims(token, &header)?;
+        let Claims { sub, exp, nbf } = self.claims(secrets, token, &header)?;
         let names_somebody =
             (1..=MAX_USER_BYTES).contains(&sub.len()) && !sub.chars().any(char::is_control);
         let begun = nbf.is_none_or(|nbf| nbf <= seconds(now) + leeway.as_secs_f64());
@@ -67,11 +64,16 @@ impl Tokens {
         Ok(Identity { user: UserId::new(&sub), expires_at: timestamp(exp) })
     }
 
-    fn claims(&self, token: &str, header: &Header) -> Result<Claims, NotRead> {
+    fn claims(
+        &self,
+        secrets: &[DecodingKey],
+        token: &str,
+        header: &Header,
+    ) -> Result<Claims, NotRead> {
         match (header.alg, &self.public) {
             (SHARED, _) => {
                 let read = |key| jsonwebtoken::decode(token, key, &self.validation).ok();
-                let data = self.secrets.iter().find_map(read).ok_or(NotRead::Refused)?;
+                let data = secrets.iter().find_map(read).ok_or(NotRead::Refused)?;
                 Ok(data.claims)
             }
             (Algorithm::HS384 | Algorithm::HS512, _) | (_, None) => Err(NotRead::Refused),

@@ -73,7 +73,7 @@ pub(super) async fn follow(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
     };
-    let place = places.take(&caller.user, node.settings.limits.sockets_per_user);
+    let place = places.take(&caller.user, node.hot.now().limits.sockets_per_user);
     let place = place.ok_or(ErrorCode::RateLimited)?;
     let mut follower = node.follow(&caller.user, message, cursor);
     let recovers = cursor != Cursor::START;

@@ -1,6 +1,8 @@
 //! The one strict YAML file: read it, say where it is wrong, write it.
 
 use protocol::Settings;
+use protocol::hot::Hot;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
 
@@ -12,6 +14,23 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// A text for people: file, line, key, what is allowed.
 pub fn read(path: &Path) -> Result<Settings, String> {
+    let (name, text) = text_of(path)?;
+    parse(&name, &text)
+}
+
+/// As [`read`], of the settings that a running node takes up; one that is not there changes nothing.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_hot(path: &Path) -> Result<Hot, String> {
+    if !path.exists() {
+        return Ok(Hot::default());
+    }
+    let (name, text) = text_of(path)?;
+    parse_as(&name, &text)
+}
+
+fn text_of(path: &Path) -> Result<(String, String), String> {
     let name = path.display().to_string();
     let cannot = |why: String| format!("cannot read {name}: {why}");
     let size = std::fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
@@ -19,7 +38,7 @@ pub fn read(path: &Path) -> Result<Settings, String> {
         return Err(cannot(format!("{size} bytes are more than a file of settings has")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
-    parse(&name, &text)
+    Ok((name, text))
 }
 
 /// As [`read`], of a text; `name` is what errors call it.
@@ -27,6 +46,13 @@ pub fn read(path: &Path) -> Result<Settings, String> {
 /// # Errors
 /// As [`read`].
 pub fn parse(name: &str, text: &str) -> Result<Settings, String> {
+    parse_as(name, text)
+}
+
+fn parse_as<T>(name: &str, text: &str) -> Result<T, String>
+where
+    T: DeserializeOwned + Default,
+{
     let mut key = String::new();
     let read = serde_saphyr::with_deserializer_from_str(text, |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
@@ -37,7 +63,7 @@ pub fn parse(name: &str, text: &str) -> Result<Settings, String> {
     read.or_else(|error| {
         // An empty file, or one of comments only, leaves everything at its default.
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Settings::default());
+            return Ok(T::default());
         }
         Err(explain(name, &key, &error))
     })

@@ -91,7 +91,7 @@ impl Config {
         Ok(Self {
             settings,
             name,
-            keys: Keys { jwt: secrets.jwt, resume: secrets.resume, admin: secrets.admin },
+            keys: keys(&secrets),
             redis_password: secrets.redis,
             provider_keys: secrets.providers,
             secrets: secrets.summary,
@@ -114,6 +114,16 @@ impl Config {
             let _ = writeln!(text, "#   {secret}");
         }
         Ok(text)
+    }
+}
+
+/// Of tokens and of the admin port.
+pub(crate) fn keys(secrets: &Secrets) -> Keys {
+    Keys {
+        jwt: secrets.jwt.clone(),
+        resume: secrets.resume.clone(),
+        admin: secrets.admin.clone(),
+        admin_previous: secrets.admin_previous.clone(),
     }
 }
 

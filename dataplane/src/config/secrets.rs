@@ -52,6 +52,11 @@ const RESUME_PREVIOUS: Kind<'_> = Kind {
     purpose: "still checks resume tokens after a rotation",
     least: MIN_KEY_BYTES,
 };
+const ADMIN_PREVIOUS: Kind<'_> = Kind {
+    name: "CHAT_ADMIN_KEY_PREVIOUS",
+    purpose: "is still a bearer of /admin/* after a rotation",
+    least: MIN_ADMIN_BYTES,
+};
 const REDIS: Kind<'_> =
     Kind { name: "CHAT_REDIS_PASSWORD", purpose: "is Redis' password", least: 1 };
 
@@ -64,6 +69,8 @@ pub struct Secrets {
     pub resume: Vec<Vec<u8>>,
     /// Bearer of `/admin/*`.
     pub admin: Option<String>,
+    /// Another one that is good.
+    pub admin_previous: Option<String>,
     /// Redis' password.
     pub redis: Option<String>,
     /// Keys of the providers that want one.
@@ -80,10 +87,12 @@ pub struct Secrets {
 pub fn read(environment: Environment<'_>, settings: &Settings) -> Result<Secrets, Vec<Problem>> {
     let mut reader = Reader { environment, found: Secrets::default(), problems: Vec::new() };
     let jwt = reader.needed_unless(settings.auth.jwks.is_some(), &JWT);
-    let jwt = [jwt, reader.optional(&JWT_PREVIOUS)];
-    let resume = [reader.needed(&RESUME), reader.optional(&RESUME_PREVIOUS)];
+    let jwt = [jwt, reader.previous(&JWT_PREVIOUS)];
+    let resume = [reader.needed(&RESUME), reader.previous(&RESUME_PREVIOUS)];
     let admin = reader.needed_unless(settings.node.open_admin, &ADMIN);
     let admin = admin.and_then(|bytes| reader.text(&ADMIN, bytes));
+    let admin_previous = reader.previous(&ADMIN_PREVIOUS);
+    let admin_previous = admin_previous.and_then(|bytes| reader.text(&ADMIN_PREVIOUS, bytes));
     let redis = reader.optional(&REDIS).and_then(|bytes| reader.text(&REDIS, bytes));
     let mut provider_keys = ProviderKeys::default();
     let providers = match &settings.upstream {
@@ -99,7 +108,8 @@ pub fn read(environment: Environment<'_>, settings: &Settings) -> Result<Secrets
         return Err(reader.problems);
     }
     let list = |keys: [Option<Vec<u8>>; 2]| keys.into_iter().flatten().collect();
-    let found = Secrets { jwt: list(jwt), resume: list(resume), admin, redis, ..reader.found };
+    let (jwt, resume) = (list(jwt), list(resume));
+    let found = Secrets { jwt, resume, admin, admin_previous, redis, ..reader.found };
     Ok(Secrets { providers: provider_keys, ..found })
 }
 
@@ -146,6 +156,19 @@ impl Reader<'_> {
             );
         }
         found
+    }
+
+    /// A second key that is good. Whoever deploys nodes names its file always: one that is empty or not
+    /// there is none.
+    fn previous(&mut self, kind: &Kind<'_>) -> Option<Vec<u8>> {
+        let file = (self.environment)(&format!("{}{FILE}", kind.name));
+        let named = file.filter(|path| !path.is_empty()).map(PathBuf::from);
+        if named
+            .is_some_and(|path| read_file(&path).is_ok_and(|key| key.is_empty()) || !path.exists())
+        {
+            return None;
+        }
+        self.optional(kind)
     }
 
     /// An empty variable counts as unset.

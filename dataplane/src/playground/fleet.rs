@@ -321,7 +321,7 @@ fn common(
     let keys = Keys {
         jwt: vec![options.secret.unwrap_or_else(random)],
         resume: vec![random()],
-        admin: None,
+        ..Keys::default()
     };
     let shared = Shared { settings, keys, provider_keys: options.provider_keys, clock, ids };
     let (world, store): (Box<dyn World>, _) = match options.kind {

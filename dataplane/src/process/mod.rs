@@ -6,6 +6,7 @@
 mod ending;
 pub mod parent;
 pub mod store;
+pub(crate) mod takeup;
 
 use crate::config::{Config, ConfigError};
 use crate::listen::listen;
@@ -16,6 +17,8 @@ use crate::upstream::calls::CallLog;
 use crate::upstream::compose::upstream;
 use ending::Signals;
 use protocol::Incarnation;
+use protocol::hot::Hot;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,6 +40,10 @@ pub struct Args {
     /// The settings: one YAML file; whatever it leaves out has its default
     #[arg(long, env = "CHAT_CONFIG", value_name = "FILE", hide_env_values = true)]
     pub config: PathBuf,
+
+    /// Settings that are read again while the node runs: limits and drains, and nothing else
+    #[arg(long, env = "CHAT_HOT", value_name = "FILE", hide_env_values = true)]
+    pub hot: Option<PathBuf>,
 
     /// Read and check everything, print the effective settings without secrets, and end
     #[arg(long)]
@@ -63,10 +70,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.exit_with_stdin {
         parent::die_with_it();
     }
-    // The one place that reads the process's environment; everything else is given its values.
-    let environment = |name: &str| std::env::var_os(name);
-    let config = match load(args, &environment) {
-        Ok(config) => config,
+    let (config, hot) = match load(args, &environment) {
+        Ok(loaded) => loaded,
         Err(refused) => {
             eprintln!("dataplane: {refused}");
             return Ok(ExitCode::from(UNUSABLE));
@@ -79,7 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let traces = config.settings.telemetry.otlp_endpoint.as_deref();
     let traces = Endpoint::find(traces, &environment);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(config, args, traces.as_ref()));
+    let ended = runtime.block_on(serve(config, hot, args, traces.as_ref()));
     // Waits for nothing: whatever still blocks ends with the process.
     runtime.shutdown_background();
     let Ended { code, exporting, flush } = ended?;
@@ -87,6 +92,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         exporting.end(flush);
     }
     Ok(code)
+}
+
+/// The one place that reads the process's environment; everything else is given its values.
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// A process that does nothing more but end.
@@ -107,13 +117,14 @@ impl From<u8> for Ended {
 fn load(
     args: &Args,
     environment: crate::config::secrets::Environment<'_>,
-) -> Result<Config, String> {
+) -> Result<(Config, Hot), String> {
     let config = Config::load(&args.config, environment).map_err(|e: ConfigError| e.to_string())?;
     store::check(&config).map_err(|why| format!("{}: {why}", args.config.display()))?;
     if let Some(name) = args.bug.clone().filter(|name| !name.is_empty()) {
         crate::playground::switch_on(name).map_err(|refused| refused.to_string())?;
     }
-    Ok(config)
+    let hot = args.hot.as_deref().map(|path| takeup::read_hot(path, &config.settings));
+    Ok((config, hot.transpose()?.unwrap_or_default()))
 }
 
 fn print(config: &Config) -> anyhow::Result<ExitCode> {
@@ -122,7 +133,12 @@ fn print(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, args: &Args, traces: Option<&Endpoint>) -> anyhow::Result<Ended> {
+async fn serve(
+    config: Config,
+    hot: Hot,
+    args: &Args,
+    traces: Option<&Endpoint>,
+) -> anyhow::Result<Ended> {
     // Before anything runs: a signal that comes early must not be lost.
     let signals = Signals::listen()?;
     let settings = &config.settings.node;
@@ -137,7 +153,10 @@ async fn serve(config: Config, args: &Args, traces: Option<&Endpoint>) -> anyhow
             return Ok(Ended::from(FAILED));
         }
     };
+    let keys = config.keys.clone();
     let (node, store) = compose(config, args.calls.as_deref())?;
+    node.take_up(&hot);
+    node.tasks.spawn(takeup::keep(node.clone(), args.hot.clone(), (hot, keys), environment));
     let exporting = match traces.map(|endpoint| Exporting::start(&node, endpoint)).transpose() {
         Ok(exporting) => exporting,
         Err(refused) => {

@@ -257,15 +257,16 @@ impl Sockets {
         user: &UserId,
         dialect: Dialect,
     ) -> Result<Entered, Full> {
+        let limits = &node.hot.now().limits;
         let mut open = node.sockets.lock();
         if open.ended {
             return Err(Full::Ended);
         }
-        if open.is_full_for(session, node.settings.limits.sessions) {
+        if open.is_full_for(session, limits.sessions) {
             return Err(Full::Node);
         }
         let of_user = open.of_user.entry(user.clone()).or_insert(0);
-        if *of_user >= node.settings.limits.sockets_per_user {
+        if *of_user >= limits.sockets_per_user {
             return Err(Full::User);
         }
         *of_user += 1;

@@ -127,7 +127,7 @@ async fn judge(node: &Arc<Node>, parts: &Parts, offer: &Offer) -> Result<Verdict
         Ok(identity) => identity,
         Err(code) => return unauthenticated(node, dialect, code),
     };
-    if node.sockets.is_full_for(session, node.settings.limits.sessions) {
+    if node.sockets.is_full_for(session, node.hot.now().limits.sessions) {
         let refused = Refused::new(SocketRefusal::Capacity, ErrorCode::AtCapacity);
         let detail =
             Some("this node carries as many sessions as it may; another one may have room");

@@ -148,7 +148,7 @@ impl Node {
         self.may_own()?;
         rate::spend_request(self, user).await?;
         let live = self.registry.list(Space::Answer, user.as_str()).await?;
-        if live.len() >= self.settings.limits.answers_per_user {
+        if live.len() >= self.hot.now().limits.answers_per_user {
             self.metrics.limited(Limited::Answers);
             return Err(ErrorCode::RateLimited.into());
         }

@@ -22,7 +22,7 @@ mod watched;
 use crate::node::Node;
 use protocol::MessageId;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use streamlog::bell::{Bell, Listener};
@@ -37,7 +37,7 @@ pub const FOLLOWED_TTL: Duration = Duration::from_secs(10);
 
 /// The live streams this node owns or is about to own.
 pub struct Streams {
-    limit: usize,
+    limit: AtomicUsize,
     live: Arc<Mutex<Live>>,
     /// Wakes the takeover look before its time.
     pub(crate) look: Notify,
@@ -58,7 +58,17 @@ struct Call {
 impl Streams {
     /// At most `limit`; takeovers may exceed it by half.
     pub fn new(limit: usize) -> Self {
+        let limit = AtomicUsize::new(limit);
         Self { limit, live: Arc::default(), look: Notify::new(), lost: Notify::new() }
+    }
+
+    /// At most so many from now on; those that are there stay.
+    pub fn bound(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// How many.
@@ -78,7 +88,7 @@ impl Streams {
 
     /// Takes a place for a new answer; `None` when the node is full or has that stream already.
     pub fn reserve(&self, stream: MessageId) -> Option<Place> {
-        self.reserve_within(stream, self.limit)
+        self.reserve_within(stream, self.limit())
     }
 
     /// Whether this node owns the stream or is about to.
@@ -88,7 +98,8 @@ impl Streams {
 
     /// Takes a place for a takeover: half as many again.
     pub fn reserve_takeover(&self, stream: MessageId) -> Option<Place> {
-        self.reserve_within(stream, self.limit + self.limit / 2)
+        let limit = self.limit();
+        self.reserve_within(stream, limit + limit / 2)
     }
 
     /// Takes a place for a stream that is only claimed to be sealed.
@@ -98,7 +109,7 @@ impl Streams {
 
     /// Whether a new answer would find a place.
     pub fn has_place(&self) -> bool {
-        self.len() < self.limit
+        self.len() < self.limit()
     }
 
     /// Makes the owner of a stream look at its marks now.

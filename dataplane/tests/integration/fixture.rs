@@ -71,7 +71,8 @@ impl Fixture {
             bus: Arc::new(handle),
         };
         let admin = admin.map(str::to_owned);
-        let keys = Keys { jwt: vec![KEY.to_vec()], resume: vec![KEY.to_vec()], admin };
+        let keys =
+            Keys { jwt: vec![KEY.to_vec()], resume: vec![KEY.to_vec()], admin, ..Keys::default() };
         let upstream = Arc::new(Scripted { calls: Calls::default(), can_continue: true });
         let node = Node::new(NodeConfig { owner, settings, keys, engines, upstream, clock, ids });
         let data = TcpListener::bind("127.0.0.1:0").await.unwrap();

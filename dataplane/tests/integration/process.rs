@@ -42,6 +42,10 @@ impl Setup {
         Self { folder, environment: Vec::new() }
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(key, _)| key != name);
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -55,7 +59,7 @@ impl Setup {
     }
 
     /// Exit code, standard output, standard error.
-    fn check(&self) -> (Option<i32>, String, String) {
+    pub(crate) fn check(&self) -> (Option<i32>, String, String) {
         let Output { status, stdout, stderr } = self.command().arg("--check").output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code(), text(stdout), text(stderr))
@@ -101,7 +105,7 @@ impl Running {
     }
 
     /// The line of its log with this message.
-    fn hears(&mut self, message: &str) -> Value {
+    pub(crate) fn hears(&mut self, message: &str) -> Value {
         let mut line = String::new();
         loop {
             line.clear();

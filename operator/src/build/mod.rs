@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 pub fn build(cluster: &ValidatedCluster) -> Built {
     let settings = settings::of(cluster);
     let revision = revision::of(cluster, &settings);
-    let mut objects = vec![account(cluster)];
+    let mut objects = vec![account(cluster), settings::hot_map(cluster)];
     objects.extend(services::all(cluster));
     if cluster.spec.security.network_policy.enabled {
         objects.extend(network_policies::all(cluster));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 /// As in the data plane's image.
 const USER: i64 = 65_532;
 const SETTINGS: &str = "/etc/chatcluster/settings";
+const HOT: &str = "/etc/chatcluster/hot";
 const KEYS: &str = "/etc/chatcluster/keys";
 
 /// A file of a Secret in a pod.
@@ -109,6 +110,7 @@ fn container(cluster: &ValidatedCluster, mounted: &[Mounted]) -> Value {
     starting["failureThreshold"] = json!(60);
     let mut mounts = vec![
         json!({"name": "settings", "mountPath": SETTINGS, "readOnly": true}),
+        json!({"name": "hot", "mountPath": HOT, "readOnly": true}),
         json!({"name": "keys", "mountPath": KEYS, "readOnly": true}),
     ];
     mounts.extend(
@@ -119,7 +121,7 @@ fn container(cluster: &ValidatedCluster, mounted: &[Mounted]) -> Value {
     json!({
         "name": "dataplane",
         "image": cluster.image,
-        "args": ["run", "--config", format!("{SETTINGS}/settings.yaml")],
+        "args": ["run", "--config", format!("{SETTINGS}/settings.yaml"), "--hot", format!("{HOT}/hot.yaml")],
         "env": environment(cluster, mounted),
         "ports": [
             {"name": data_port(), "containerPort": DATA_PORT, "protocol": "TCP"},
@@ -156,10 +158,14 @@ fn environment(cluster: &ValidatedCluster, mounted: &[Mounted]) -> Vec<Value> {
         json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         json!({"name": "RUST_LOG", "value": level}),
         json!({"name": "CHAT_RESUME_SECRET_FILE", "value": format!("{KEYS}/resume")}),
+        json!({"name": "CHAT_RESUME_SECRET_PREVIOUS_FILE", "value": format!("{KEYS}/resume-previous")}),
         json!({"name": "CHAT_ADMIN_KEY_FILE", "value": format!("{KEYS}/admin")}),
+        json!({"name": "CHAT_ADMIN_KEY_PREVIOUS_FILE", "value": format!("{KEYS}/admin-previous")}),
     ];
     if cluster.spec.auth.jwt.issuers.is_empty() {
         variables.push(json!({"name": "CHAT_JWT_SECRET_FILE", "value": format!("{KEYS}/jwt")}));
+        let previous = format!("{KEYS}/jwt-previous");
+        variables.push(json!({"name": "CHAT_JWT_SECRET_PREVIOUS_FILE", "value": previous}));
     }
     if cluster.spec.redis.embedded.is_some() {
         variables
@@ -213,6 +219,7 @@ fn volumes(cluster: &ValidatedCluster, revision: &str, mounted: &[Mounted]) -> V
     let settings = names::rolled_settings(&cluster.name, revision);
     let mut volumes = vec![
         json!({"name": "settings", "configMap": {"name": settings}}),
+        json!({"name": "hot", "configMap": {"name": names::hot_settings(&cluster.name)}}),
         json!({"name": "keys", "secret": {"secretName": names::keys(&cluster.name), "defaultMode": 0o440}}),
     ];
     volumes.extend(mounted.iter().map(|one| {

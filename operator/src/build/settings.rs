@@ -1,4 +1,4 @@
-//! The settings of a revision: the file that every node of it reads.
+//! The settings of a revision, a file that every node of it reads once; and those that running nodes take up.
 
 use super::{Desired, metadata};
 use crate::observe::Kind;
@@ -7,6 +7,7 @@ use crds::names;
 use crds::providers::{Continues, Provider, ProviderType};
 use crds::quantity::Span;
 use protocol::Settings;
+use protocol::hot::{Hot, HotDrain, HotLimits};
 use protocol::settings::{self, ContinueBy, Jwks, ProviderKind, Store, Upstream};
 use serde_json::json;
 
@@ -15,25 +16,46 @@ pub(super) const JWKS_FILE: &str = "/etc/chatcluster/jwks/keys.json";
 /// Where it finds the authority of Redis' certificate.
 pub(super) const REDIS_CA_FILE: &str = "/etc/chatcluster/redis-ca/ca.crt";
 
-/// What the spec comes to for a node.
+/// What the spec comes to for a node, but for what a running one takes up.
 pub(super) fn of(cluster: &ValidatedCluster) -> Settings {
     let spec = &cluster.spec;
     let mut settings =
         Settings { store: store(cluster), upstream: upstream(cluster), ..Settings::default() };
     auth(cluster, &mut settings.auth);
-    let (limits, user) = (&mut settings.limits, &spec.limits.per_user);
-    limits.sessions = positive(spec.gateway.limits.sessions_per_pod);
-    limits.streams = positive(spec.gateway.limits.streams_per_pod);
-    limits.requests_per_minute = positive(user.requests_per_minute);
-    limits.request_burst = positive(user.request_burst);
-    limits.sockets_per_user = positive(user.sockets);
-    limits.answers_per_user = positive(user.answers);
-    settings.drain.deadline_ms = millis(&spec.drain.deadline, settings.drain.deadline_ms);
-    settings.drain.goaways_per_second = positive(spec.drain.handover_per_second);
     settings.page.enabled = spec.exposure.page;
     settings.telemetry.otlp_endpoint =
         spec.observability.tracing.as_ref().map(|tracing| tracing.otlp.clone());
     settings
+}
+
+/// What a running node takes up.
+fn hot(cluster: &ValidatedCluster) -> Hot {
+    let spec = &cluster.spec;
+    let (pod, user) = (&spec.gateway.limits, &spec.limits.per_user);
+    let drain = settings::Drain::default();
+    Hot {
+        generation: u64::try_from(cluster.generation).unwrap_or_default(),
+        limits: HotLimits {
+            streams: Some(positive(pod.streams_per_pod)),
+            sessions: Some(positive(pod.sessions_per_pod)),
+            requests_per_minute: Some(positive(user.requests_per_minute)),
+            request_burst: Some(positive(user.request_burst)),
+            sockets_per_user: Some(positive(user.sockets)),
+            answers_per_user: Some(positive(user.answers)),
+        },
+        drain: HotDrain {
+            deadline_ms: Some(millis(&spec.drain.deadline, drain.deadline_ms)),
+            goaways_per_second: Some(positive(spec.drain.handover_per_second)),
+        },
+    }
+}
+
+/// The file of what running nodes take up: one for all revisions.
+pub(super) fn hot_map(cluster: &ValidatedCluster) -> Desired {
+    let name = names::hot_settings(&cluster.name);
+    let metadata = metadata::of(cluster, &name, "gateway");
+    let file = serde_json::to_string_pretty(&hot(cluster)).unwrap_or_default();
+    Desired::new(Kind::ConfigMap, &name, metadata, json!({"data": {"hot.yaml": file}}))
 }
 
 /// The schema has a minimum of 1 for all of these.

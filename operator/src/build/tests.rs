@@ -97,6 +97,13 @@ fn the_settings_are_what_a_node_reads() {
         let file = built.settings.object["data"]["settings.yaml"].as_str().unwrap();
         let settings: protocol::Settings = serde_saphyr::from_str(file).unwrap();
         assert_ne!(settings, protocol::Settings::default(), "{name}");
+        let file = |object: &Desired| Some(object.object["data"]["hot.yaml"].as_str()?.to_owned());
+        let hot: protocol::hot::Hot =
+            serde_saphyr::from_str(&built.objects.iter().find_map(file).unwrap()).unwrap();
+        assert!(hot.generation > 0, "{name}");
+        let (over, default) = (hot.over(&settings), protocol::Settings::default());
+        assert_eq!(settings.limits, default.limits, "{name}: what is hot stands in one place");
+        assert_ne!(over.drain, default.drain, "{name}");
     }
 }
 
@@ -111,6 +118,9 @@ fn the_revision_follows_from_what_new_pods_are_needed_for_and_from_nothing_else(
         "redis: {embedded: {}}\nsecurity: {networkPolicy: {enabled: false}}",
         "redis: {embedded: {}}\nrollout: {maxDraining: 3}",
         "redis: {embedded: {}}\ndeletionPolicy: Delete",
+        "redis: {embedded: {}}\nlimits: {perUser: {answers: 3}}",
+        "redis: {embedded: {}}\ngateway: {limits: {sessionsPerPod: 3}}",
+        "redis: {embedded: {}}\ndrain: {deadline: 1m, handoverPerSecond: 5}",
     ] {
         assert_eq!(revision(same), revision(minimal), "{same}");
     }
@@ -122,7 +132,7 @@ fn the_revision_follows_from_what_new_pods_are_needed_for_and_from_nothing_else(
         "redis: {embedded: {}}\ngateway: {placement: {nodeSelector: {a: b}}}",
         "redis: {embedded: {}}\nproviders: [{name: a, type: openai, baseUrl: 'https://x/v1'}]",
         "redis: {embedded: {}}\nauth: {allowedOrigins: ['https://a.example']}",
-        "redis: {embedded: {}}\nlimits: {perUser: {answers: 3}}",
+        "redis: {embedded: {}}\noperation: {restartedAt: '2026-01-01T00:00:00Z'}",
     ] {
         assert_ne!(revision(other), revision(minimal), "{other}");
     }

@@ -5,6 +5,6 @@ mod pods;
 pub mod reader;
 mod sets;
 
-pub use observed::{AdminKey, Kind, LiveObject, ObjectKey, Observed, SecretFacts, Standing};
+pub use observed::{AdminKey, Kind, LiveObject, Load, ObjectKey, Observed, SecretFacts, Standing};
 pub use pods::{Controller, Detached, PodFacts};
 pub use sets::{Failed, Progress, Set};

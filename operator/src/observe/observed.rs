@@ -115,6 +115,15 @@ pub struct SecretFacts {
     pub ours: bool,
 }
 
+/// What pods carry together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Open sessions.
+    pub sessions: u64,
+    /// Live answers.
+    pub streams: u64,
+}
+
 /// The bearer of `/admin/*` of a cluster's nodes. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AdminKey(pub String);
@@ -136,6 +145,12 @@ pub struct Observed {
     pub pods: Vec<PodFacts>,
     /// The Gateway API is installed.
     pub gateway_api: bool,
+    /// The number of pods that an earlier pass wanted, of the status.
+    pub wanted_before: Option<i64>,
+    /// What the pods carry that say it.
+    pub load: Load,
+    /// The most that they carried within the last window; `None`: not all of it is known.
+    pub peak: Option<Load>,
     /// What the operator shows to nodes; `None`: there is none yet.
     pub admin_key: Option<AdminKey>,
 }

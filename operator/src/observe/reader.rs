@@ -26,7 +26,9 @@ pub async fn read(client: &Client, cluster: &ChatCluster) -> Result<Observed, ku
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let uid = cluster.uid().unwrap_or_default();
     let mine = ListParams::default().labels(&format!("{}={name}", names::CLUSTER));
-    let mut observed = Observed { gateway_api: true, ..Observed::default() };
+    let before = cluster.status.as_ref().and_then(|status| status.gateway.as_ref());
+    let wanted_before = before.map(|gateway| i64::from(gateway.desired));
+    let mut observed = Observed { gateway_api: true, wanted_before, ..Observed::default() };
     for kind in Kind::ALL {
         let api = api(client, &namespace, kind);
         match api.list(&mine).await {
@@ -66,8 +68,9 @@ fn fixed_names(kind: Kind, cluster: &str) -> Vec<String> {
         Kind::ServiceAccount | Kind::PodDisruptionBudget | Kind::HttpRoute => {
             vec![cluster.to_owned()]
         }
+        Kind::ConfigMap => vec![names::hot_settings(cluster)],
         // Named by their contents.
-        Kind::ConfigMap | Kind::ReplicaSet => Vec::new(),
+        Kind::ReplicaSet => Vec::new(),
     }
 }
 

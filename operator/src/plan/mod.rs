@@ -7,8 +7,10 @@ mod action;
 mod compare;
 mod fleet;
 pub mod quantity;
+mod story;
 
 pub use action::{Action, PodRef};
+pub use story::Told;
 
 use crate::build::{Built, Desired, Keys, Written};
 use crate::finding::Finding;
@@ -29,6 +31,8 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// While pods are exchanged, come or go.
     pub rollout: Option<RolloutStatus>,
+    /// Pods that there should be; `None`: nobody knows, the spec cannot be carried out.
+    pub wanted: Option<i64>,
 }
 
 impl Plan {
@@ -60,6 +64,7 @@ pub fn plan(built: &Built, observed: &Observed, now: Timestamp) -> Plan {
     plan.actions.extend(moves.actions);
     plan.findings.extend(moves.findings);
     plan.rollout = moves.rollout;
+    plan.wanted = Some(moves.wanted);
     plan
 }
 

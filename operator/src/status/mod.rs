@@ -25,6 +25,8 @@ pub struct Pass<'a> {
     pub validated: Option<&'a Validated>,
     /// The revision that the spec asks for.
     pub revision: Option<&'a str>,
+    /// Pods that there should be; `None`: the spec cannot be carried out.
+    pub wanted: Option<i64>,
     /// While pods are exchanged, come or go.
     pub rollout: Option<&'a RolloutStatus>,
     /// All that the steps had to say.
@@ -80,7 +82,9 @@ pub fn status(pass: &Pass<'_>, now: Time) -> ChatClusterStatus {
         gateway: Some(gateway(pass, &pods, fleet.as_ref())),
         sessions: sessions(pass),
         rollout: pass.rollout.cloned(),
-        effective: pass.validated.map(|validated| effective(validated, fleet.as_ref())),
+        effective: pass
+            .validated
+            .map(|validated| effective(validated, fleet.as_ref(), desired(pass, fleet.as_ref()))),
         conditions,
     }
 }
@@ -155,14 +159,8 @@ fn count(number: usize) -> i32 {
 
 /// How many pods there should be.
 fn desired(pass: &Pass<'_>, fleet: Option<&Set>) -> i32 {
-    use crate::validate::Scale::{Elsewhere, Fixed};
-    match pass.validated.map(|validated| validated.cluster.scale) {
-        Some(Fixed(replicas)) => replicas,
-        Some(Elsewhere { first }) => {
-            fleet.map_or(first, |fleet| count(usize::try_from(fleet.replicas).unwrap_or(0)))
-        }
-        None => fleet.map_or(0, |fleet| count(usize::try_from(fleet.replicas).unwrap_or(0))),
-    }
+    let wanted = pass.wanted.or_else(|| fleet.map(|fleet| fleet.replicas)).unwrap_or(0);
+    i32::try_from(wanted).unwrap_or(i32::MAX)
 }
 
 fn gateway(pass: &Pass<'_>, pods: &Pods<'_>, fleet: Option<&Set>) -> GatewayStatus {
@@ -183,11 +181,11 @@ fn gateway(pass: &Pass<'_>, pods: &Pods<'_>, fleet: Option<&Set>) -> GatewayStat
     }
 }
 
-fn effective(validated: &Validated, fleet: Option<&Set>) -> Effective {
+fn effective(validated: &Validated, fleet: Option<&Set>, wanted: i32) -> Effective {
     let cluster = &validated.cluster;
     let image = fleet.map_or(cluster.image.clone(), |fleet| fleet.image.clone());
     Effective {
-        replicas: cluster.scale.first(),
+        replicas: wanted,
         image,
         termination_grace_period_seconds: GRACE_SECONDS,
         pdb_max_unavailable: (cluster.scale.first() >= 2).then_some(1),

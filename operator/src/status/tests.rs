@@ -49,6 +49,7 @@ fn told(cluster: &ChatCluster, observed: &Observed, findings: &[Finding]) -> Cha
         observed,
         validated: validated.as_ref().ok(),
         revision: Some("r1"),
+        wanted: Some(2),
         rollout: None,
         findings: &all,
     };
@@ -114,6 +115,7 @@ fn a_second_look_at_the_same_changes_nothing() {
         observed: &observed,
         validated: Some(&validated),
         revision: Some("r1"),
+        wanted: Some(2),
         rollout: None,
         findings: &validated.findings,
     };

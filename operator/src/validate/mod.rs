@@ -8,7 +8,7 @@ mod validated;
 mod warnings;
 
 pub use secrets::{References, SecretUse, references};
-pub use validated::{Defaults, Invalid, Scale, Validated, ValidatedCluster};
+pub use validated::{Autoscale, Defaults, Invalid, Scale, Validated, ValidatedCluster};
 
 use crate::finding::Finding;
 use crate::observe::Observed;
@@ -93,7 +93,12 @@ fn scale(cluster: &ChatCluster) -> Scale {
     let gateway = &cluster.spec.gateway;
     match (&gateway.autoscaling, gateway.replicas) {
         _ if cluster.spec.operation.hibernated => Scale::Fixed(0),
-        (Some(autoscaling), _) => Scale::Elsewhere { first: autoscaling.min },
+        (Some(autoscaling), _) => Scale::Load(Autoscale {
+            min: autoscaling.min,
+            max: autoscaling.max,
+            sessions_per_pod: autoscaling.target.sessions_per_pod,
+            streams_per_pod: autoscaling.target.streams_per_pod,
+        }),
         (None, replicas) => Scale::Fixed(replicas.unwrap_or(REPLICAS)),
     }
 }

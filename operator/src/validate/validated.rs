@@ -20,11 +20,21 @@ pub struct Defaults {
 pub enum Scale {
     /// The spec.
     Fixed(i32),
-    /// An autoscaler: the operator begins with this number and never writes it again.
-    Elsewhere {
-        /// Of a new cluster.
-        first: i32,
-    },
+    /// The load.
+    Load(Autoscale),
+}
+
+/// How the load says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Autoscale {
+    /// Never fewer pods.
+    pub min: i32,
+    /// Never more.
+    pub max: i32,
+    /// Sessions that a pod should carry.
+    pub sessions_per_pod: Option<i32>,
+    /// Live answers that a pod should carry.
+    pub streams_per_pod: Option<i32>,
 }
 
 impl Scale {
@@ -32,7 +42,7 @@ impl Scale {
     pub fn first(self) -> i32 {
         match self {
             Self::Fixed(replicas) => replicas,
-            Self::Elsewhere { first } => first,
+            Self::Load(by) => by.min,
         }
     }
 }

@@ -19,6 +19,9 @@ start() {
   setsid nsenter --net="/run/netns/$(netns "$i")" "$@" >"$S/log/$what.log" 2>&1 </dev/null 9>&- &
   echo "$! $(began $!)" >"$S/run/$what.pid"
 }
+start_kubelet() { # I
+  start "$1" "kubelet-$1" "$BIN/kubelet" --config "$S/n$1/kubelet.yaml" --kubeconfig "$S/pki/kubelet-$1.conf" --root-dir "$S/n$1/kubelet" --hostname-override="$(netns "$1")" --node-ip="$(node_ip "$1")" --v=2
+}
 wait_for() {
   local what=$1 seconds=$2; shift 2
   for ((k = 0; k < seconds * 5; k++)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.2; done

@@ -60,7 +60,7 @@ Y
 start "$i" "containerd-$i" containerd --config "$N/containerd.toml"
 wait_for "containerd of node $i" 20 ctr -a "$N/containerd.sock" version
 for image in "$IMAGES"/*.tar; do ctr -a "$N/containerd.sock" -n k8s.io images import "$image" >/dev/null; done
-start "$i" "kubelet-$i" "$BIN/kubelet" --config "$N/kubelet.yaml" --kubeconfig "$S/pki/kubelet-$i.conf" --root-dir "$N/kubelet" --hostname-override="$(netns "$i")" --node-ip="$(node_ip "$i")" --v=2
+start_kubelet "$i"
 cat >"$N/kube-proxy.yaml" <<Y
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration

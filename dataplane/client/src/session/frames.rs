@@ -63,7 +63,9 @@ impl<O: Observer> Session<O> {
 
     fn on_accepted(&mut self, socket: SocketNo, body: Accepted) {
         let mine = |id: &protocol::RequestId| body.request_id.as_ref() == Some(id);
-        let Some(at) = self.requests.iter().position(|request| mine(&request.id)) else { return };
+        let Some(at) = self.requests.iter().position(|request| mine(&request.id)) else {
+            return self.on_accepted_again(socket, body.message_id);
+        };
         self.requests.remove(at);
         if !self.follows.iter().any(|follow| follow.message == body.message_id) {
             let mut follow = Follow::new(body.message_id, Index::ZERO);
@@ -71,6 +73,17 @@ impl<O: Observer> Session<O> {
             self.follows.push(follow);
         }
         self.events.push_back(Event::Accepted(body));
+    }
+
+    /// The request had gone out on a newer socket as well: the answer comes there from its start, and that
+    /// one is listened to from now on.
+    fn on_accepted_again(&mut self, socket: SocketNo, message: MessageId) {
+        let follow = self.follows.iter_mut().find(|follow| follow.message == message);
+        let newer = follow.filter(|follow| follow.source < Some(socket) && follow.asked.is_none());
+        if let Some(follow) = newer {
+            follow.source = Some(socket);
+            self.release_old_sockets();
+        }
     }
 
     fn on_chunks(

@@ -19,9 +19,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 /// Longest time from dialling to the upgrade.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Without any frame for so long the socket is dead: longer than a node takes to answer a heartbeat.
-const SILENT: Duration = Duration::from_secs(45);
+const SILENT: Duration = Duration::from_secs(30);
 /// A heartbeat after so much silence.
-const HEARTBEAT: Duration = Duration::from_secs(20);
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two tries, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
@@ -75,9 +75,9 @@ impl Answer {
     /// To its end, over as many sockets as it takes.
     async fn read(&mut self, place: &Place, socket: &mut Option<Socket>, rng: &mut SmallRng) {
         let mut wait = BACKOFF.0;
-        loop {
+        for dials in place.number.. {
             if socket.is_none() {
-                match dial(place).await {
+                match dial(place, dials).await {
                     Ok(open) => *socket = Some(open),
                     Err(why) => place.tell(Told::Refused(why)).await,
                 }
@@ -121,7 +121,7 @@ impl Answer {
                 Ok(Some(Ok(Message::Text(text)))) => text,
                 Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Err(None),
                 Ok(Some(Ok(_))) => continue,
-                Err(_) if silent >= SILENT => return Err(None),
+                Err(_) if silent + HEARTBEAT >= SILENT => return Err(None),
                 Err(_) => {
                     silent += HEARTBEAT;
                     say(socket, &json!({"type": "HEARTBEAT"})).await?;
@@ -226,10 +226,10 @@ async fn say(socket: &mut Socket, frame: &Value) -> Result<(), Option<String>> {
     socket.send(Message::text(frame.to_string())).await.map_err(|_| None)
 }
 
-/// A socket without a subprotocol.
-async fn dial(place: &Place) -> Result<Socket, String> {
+/// A socket without a subprotocol; each try is at the next URL.
+async fn dial(place: &Place, at: usize) -> Result<Socket, String> {
     let urls = &place.options.urls;
-    let url = urls.get(place.number % urls.len().max(1)).cloned().unwrap_or_default();
+    let url = urls.get(at % urls.len().max(1)).cloned().unwrap_or_default();
     let url = format!("{}/ws/chat", url.replacen("http://", "ws://", 1).trim_end_matches('/'));
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
     let token = place.options.tokens.token().await.map_err(|error| error.to_string())?;

@@ -3,13 +3,16 @@
 use super::{Pace, Place, Told};
 use crate::recorder::Recorder;
 use crate::session::{Event, Options, Session};
-use crate::transcript::Verdict;
+use crate::transcript::{Transcript, Verdict};
 use protocol::{ChatOptions, ChatRequest, MessageId, OnDisconnect};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// Answers that are remembered after their end.
+const KEPT: usize = 4;
 /// After a session was ended for good.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -24,8 +27,9 @@ pub(super) async fn run(place: Place) {
         let tokens = place.options.tokens.clone();
         let mut session =
             Session::new(options, tokens, SmallRng::from_rng(&mut rng), Recorder::default());
+        let mut judged = VecDeque::new();
         while !place.is_ending() {
-            if answer(&place, &mut session).await.is_none() {
+            if answer(&place, &mut session, &mut judged).await.is_none() {
                 sleep(PAUSE).await;
                 break;
             }
@@ -38,7 +42,11 @@ pub(super) async fn run(place: Place) {
 }
 
 /// One question and its answer. `None`: the session is over.
-async fn answer(place: &Place, session: &mut Session<Recorder>) -> Option<()> {
+async fn answer(
+    place: &Place,
+    session: &mut Session<Recorder>,
+    judged: &mut VecDeque<MessageId>,
+) -> Option<()> {
     let deadline = Instant::now() + place.options.answer_within;
     let request = ChatRequest {
         content: place.prompt(),
@@ -55,7 +63,7 @@ async fn answer(place: &Place, session: &mut Session<Recorder>) -> Option<()> {
             if let Some(message) = message {
                 session.unfollow(message);
             }
-            return judge(place, session, message, true, pace).await;
+            return judge(place, session, message, true, pace, judged).await;
         };
         match event {
             Some(Event::Accepted(body)) => message = Some(body.message_id),
@@ -63,19 +71,19 @@ async fn answer(place: &Place, session: &mut Session<Recorder>) -> Option<()> {
                 pace.beat(place.phase());
             }
             Some(Event::Complete(body)) if Some(body.message_id) == message => {
-                return judge(place, session, message, false, pace).await;
+                return judge(place, session, message, false, pace, judged).await;
             }
             Some(Event::Failed(body)) => {
                 place.tell(Told::Refused(body.code.to_string())).await;
-                return judge(place, session, message, false, pace).await;
+                return judge(place, session, message, false, pace, judged).await;
             }
             Some(Event::Stopped(stop)) => {
                 place.tell(Told::Refused(stop.to_string())).await;
-                judge(place, session, message, true, pace).await;
+                judge(place, session, message, true, pace, judged).await;
                 return None;
             }
             None => {
-                judge(place, session, message, true, pace).await;
+                judge(place, session, message, true, pace, judged).await;
                 return None;
             }
             Some(Event::Warning(body)) => place.tell(Told::Refused(body.code.to_string())).await,
@@ -92,12 +100,22 @@ async fn judge(
     message: Option<MessageId>,
     hung: bool,
     pace: Pace,
+    judged: &mut VecDeque<MessageId>,
 ) -> Option<()> {
     let verdict = match message {
-        Some(message) => session.observer().take(message).verdict(),
+        Some(message) => {
+            judged.push_back(message);
+            session.observer().transcript(message).map(Transcript::verdict).unwrap_or_default()
+        }
         // Refused before there was an answer: it failed.
         None => Verdict { failed: 1, ..Verdict::default() },
     };
+    // A socket that goes may still be told of an answer that has ended on another one.
+    if judged.len() > KEPT
+        && let Some(oldest) = judged.pop_front()
+    {
+        drop(session.observer().take(oldest));
+    }
     tell(place, verdict, hung, pace).await;
     Some(())
 }

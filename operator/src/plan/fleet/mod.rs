@@ -3,12 +3,14 @@
 //!
 //! - [`target`]: which revision the fleet goes to, how far it is, and when it has failed.
 //! - [`settle`]: a pod that was taken out of its ReplicaSet, until it is deleted.
+//! - [`autoscale`]: how many pods the load asks for.
 //! - [`next`]: how many pods the target has, and which pod goes next.
 //!
 //! A pod leaves its ReplicaSet by its label, never by lowering `replicas` first: a ReplicaSet that shrinks
 //! chooses by itself whom it deletes. Only when it has let go of the pod (it reads pods and ReplicaSets
 //! through two watches, and this is the proof that it saw the label) it is told to be one smaller.
 
+mod autoscale;
 mod next;
 mod settle;
 mod target;
@@ -32,6 +34,8 @@ pub(super) struct Moves {
     pub(super) findings: Vec<Finding>,
     /// The revision that the fleet goes to.
     pub(super) target: String,
+    /// Pods that there should be.
+    pub(super) wanted: i64,
     /// Pods of a ReplicaSet of the target that is not there yet.
     pub(super) begins_with: i64,
     /// While pods are exchanged, come or go.
@@ -56,7 +60,7 @@ struct Fleet<'a> {
 pub(super) fn moves(built: &Built, observed: &Observed, now: Timestamp) -> Moves {
     let fleet = Fleet::new(built, observed, now);
     let (target, begins_with) = (fleet.target.clone(), fleet.grown());
-    let mut moves = Moves { target, begins_with, ..Moves::default() };
+    let mut moves = Moves { target, begins_with, wanted: fleet.wanted, ..Moves::default() };
     fleet.forget(&mut moves);
     fleet.settle(&mut moves);
     if fleet.wanted == 0 {
@@ -77,11 +81,10 @@ impl<'a> Fleet<'a> {
         let sets = observed.sets();
         let pods = observed.pods.iter().filter(|pod| pod.component == "gateway").collect();
         let target = target::choose(&built.policy, &sets, &built.revision);
-        let replicas = sets.iter().find(|set| set.revision == target).map_or(0, |set| set.replicas);
+        let exchanged = sets.iter().any(|set| set.revision != target && set.replicas > 0);
         let wanted = match built.policy.scale {
             Scale::Fixed(wanted) => i64::from(wanted),
-            Scale::Elsewhere { first } if replicas == 0 => i64::from(first),
-            Scale::Elsewhere { .. } => replicas,
+            Scale::Load(by) => autoscale::wanted(&by, observed, exchanged),
         };
         Self { policy: &built.policy, sets, pods, asked: &built.revision, target, wanted, now }
     }

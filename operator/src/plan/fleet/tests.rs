@@ -63,6 +63,29 @@ fn it_says_where_it_stands() {
 }
 
 #[test]
+fn it_tells_its_story() {
+    let mut world = three(11, 20);
+    world.spec = spec("b", 3, "");
+    let mut told = Vec::new();
+    for _ in 0..200 {
+        told.extend(world.plan().story(&world.observed()));
+        world.pass(false);
+        world.tick();
+    }
+    let count = |reason: &str| told.iter().filter(|one| one.reason == reason).count();
+    assert_eq!(
+        ["RevisionCreated", "DrainStarted", "DrainCompleted"].map(count),
+        [1, 3, 3],
+        "{told:#?}"
+    );
+    assert_eq!(count("DrainCutShort"), 0);
+    assert!(
+        told.iter().any(|one| one.note.contains("7 sessions and 0 live answers move")),
+        "{told:#?}"
+    );
+}
+
+#[test]
 fn without_room_for_its_sessions_no_pod_goes() {
     let mut world = three(3, 30);
     world.spec = spec("a", 2, "");

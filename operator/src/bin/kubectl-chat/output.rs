@@ -1,0 +1,182 @@
+//! What people and programs are shown.
+
+use super::fleet::Fleet;
+use anyhow::{Result, bail};
+use operator::build::build;
+use operator::observe::PodFacts;
+use operator::plan::{Action, plan as decide};
+use operator::validate::{Defaults, Invalid, validate};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Columns as wide as they must be.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn gateway(fleet: &Fleet) -> impl Iterator<Item = &PodFacts> {
+    fleet.observed.pods.iter().filter(|pod| pod.component == "gateway")
+}
+
+fn rows(fleet: &Fleet) -> Vec<Value> {
+    gateway(fleet)
+        .map(|pod| {
+            let report = pod.report.as_ref();
+            json!({
+                "pod": pod.name, "revision": pod.revision, "pool": pod.pool, "ready": pod.ready(),
+                "phase": report.map(|report| report.phase.as_str()),
+                "sessions": report.map(|report| report.sessions),
+                "streams": report.map(|report| report.streams),
+                "trouble": pod.trouble,
+            })
+        })
+        .collect()
+}
+
+fn pods_table(fleet: &Fleet) -> String {
+    let heading = ["POD", "REVISION", "POOL", "READY", "PHASE", "SESSIONS", "STREAMS"];
+    let text = |value: &Value| match value {
+        Value::Null => "?".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let keys = ["pod", "revision", "pool", "ready", "phase", "sessions", "streams"];
+    let rows = rows(fleet).into_iter().map(|row| keys.map(|key| text(&row[key])).to_vec());
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect();
+    table(&rows)
+}
+
+/// Where it stands.
+pub(super) fn status(fleet: &Fleet, as_json: bool) -> Result<()> {
+    let status = fleet.cluster.status.clone().unwrap_or_default();
+    if as_json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({"status": status, "pods": rows(fleet)}))?
+        );
+        return Ok(());
+    }
+    let shown =
+        |change: Option<crds::status::Change>| change.and_then(|one| one.shown).unwrap_or_default();
+    let phase = status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default();
+    println!(
+        "{}: {phase}, version {}, revision {}",
+        fleet.name,
+        shown(status.version),
+        shown(status.revision)
+    );
+    if let Some(rollout) = &status.rollout {
+        let held = rollout.held.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        println!(
+            "rollout: {} ready, {} pods and about {} sessions to go{held}",
+            rollout.ready, rollout.remaining_pods, rollout.remaining_sessions
+        );
+    }
+    for condition in status.conditions.iter().filter(|one| !one.message.is_empty()) {
+        let wrong = ["Degraded", "DrainBlocked", "ConfigurationWarning", "Paused", "Progressing"];
+        if (condition.status == "True") == wrong.contains(&condition.type_.as_str()) {
+            println!(
+                "{}={} {}: {}",
+                condition.type_, condition.status, condition.reason, condition.message
+            );
+        }
+    }
+    print!("\n{}", pods_table(fleet));
+    Ok(())
+}
+
+/// Sessions and live answers by pod.
+pub(super) fn sessions(fleet: &Fleet, as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&rows(fleet))?);
+        return Ok(());
+    }
+    let reports = || gateway(fleet).filter_map(|pod| pod.report.as_ref());
+    let sum = |of: fn(&protocol::DrainReport) -> usize| reports().map(of).sum::<usize>();
+    print!("{}", pods_table(fleet));
+    let unknown = gateway(fleet).count() - reports().count();
+    println!(
+        "\n{} sessions, {} live answers, {unknown} pods unknown",
+        sum(|one| one.sessions),
+        sum(|one| one.streams)
+    );
+    Ok(())
+}
+
+/// What the operator would do next.
+pub(super) fn plan(fleet: &Fleet, as_json: bool) -> Result<ExitCode> {
+    // Where the spec names no image, the pods' own is kept; a new cluster would have the operator's.
+    let defaults = Defaults {
+        image: "the operator's default".to_owned(),
+        redis_image: "the operator's default".to_owned(),
+        namespace: "the operator's".to_owned(),
+    };
+    let validated = match validate(&fleet.cluster, &fleet.observed, &defaults) {
+        Ok(validated) => validated,
+        Err(Invalid(findings)) => {
+            let messages: Vec<_> = findings.into_iter().map(|one| one.message).collect();
+            bail!("the spec cannot be carried out: {}", messages.join("; "));
+        }
+    };
+    let built = build(&validated.cluster);
+    let now = operator::clock::now();
+    let plan = decide(&built, &fleet.observed, now);
+    let old = |pod: &&PodFacts| pod.is_active() && pod.revision != built.revision;
+    let exchanged: Vec<_> = gateway(fleet).filter(old).collect();
+    let sessions: usize =
+        exchanged.iter().filter_map(|pod| pod.report.as_ref()).map(|one| one.sessions).sum();
+    let unknown = exchanged.iter().filter(|pod| pod.report.is_none()).count();
+    let next: Vec<_> = plan.actions().iter().filter_map(words).collect();
+    let held = plan.rollout.as_ref().and_then(|rollout| rollout.held.clone());
+    let said: Vec<_> =
+        plan.findings.iter().map(|one| format!("{:?}: {}", one.reason, one.message)).collect();
+    if as_json {
+        let document = json!({
+            "revision": built.revision, "wantedPods": plan.wanted, "exchangedPods": exchanged.len(),
+            "movedSessions": sessions, "unknownPods": unknown, "next": next, "held": held, "findings": said,
+        });
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        let wanted = plan.wanted.unwrap_or_default();
+        println!("revision {}, {wanted} pods", built.revision);
+        match exchanged.len() {
+            0 => println!("no pod is exchanged"),
+            pods => {
+                let more = if unknown > 0 {
+                    format!(", and those of {unknown} pods that say nothing")
+                } else {
+                    String::new()
+                };
+                println!("{pods} pods are exchanged: {sessions} sessions move{more}");
+            }
+        }
+        if next.is_empty() {
+            println!("next: nothing");
+        }
+        next.iter().for_each(|one| println!("next: {one}"));
+        said.iter().for_each(|one| println!("{one}"));
+    }
+    Ok(if held.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn words(action: &Action) -> Option<String> {
+    Some(match action {
+        Action::Keys { keys, .. } => format!("fill Secret {}", keys.name),
+        Action::Apply { key, .. } => format!("write {} {}", key.kind.name(), key.name),
+        Action::Create { key, .. } => format!("make {} {}", key.kind.name(), key.name),
+        Action::Scale { replica_set, replicas, .. } => format!("{replica_set} to {replicas} pods"),
+        Action::Detach { pod, .. } => format!("take pod {} out and drain it", pod.name),
+        Action::Drain { pod, .. } => format!("tell pod {} to drain", pod.name),
+        Action::DeletePod { pod } => format!("delete pod {}: it has nothing left", pod.name),
+        Action::Delete { key, .. } => format!("remove {} {}", key.kind.name(), key.name),
+        // Notes of the operator to itself.
+        Action::Note { .. } | Action::Cost { .. } | Action::Adopt { .. } => return None,
+    })
+}
