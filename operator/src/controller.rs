@@ -8,7 +8,7 @@ use crate::finding::Finding;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::observe::{Observed, reader};
-use crate::plan::plan;
+use crate::plan::{Plan, plan};
 use crate::scrape::Scraper;
 use crate::status::{Pass, status};
 use crate::validate::{Defaults, Invalid, Validated, validate};
@@ -197,25 +197,8 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
     let moves = plan.rollout.is_some() || observed.pods.iter().any(|pod| pod.pool == "draining");
     context.scraper.watch(&id, &observed, moves);
     let leaving = cluster.spec.operation.paused || cluster.metadata.deletion_timestamp.is_some();
-    let owner = validated.as_ref().ok().map(|validated| &validated.cluster.owner);
-    let applied = match owner {
-        Some(owner) if !leaving => {
-            let to = To {
-                client: &context.client,
-                nodes: &context.nodes,
-                namespace: &namespace,
-                owner,
-                admin_key: observed.admin_key.as_ref(),
-            };
-            let applied = apply(&to, &plan, |verb, kind| context.metrics.wrote(verb, kind)).await;
-            for told in plan.story(&observed) {
-                let type_ = if told.warns { EventType::Warning } else { EventType::Normal };
-                publish(context, &cluster, type_, told.reason, told.note).await;
-            }
-            applied
-        }
-        _ => Ok(()),
-    };
+    let applied =
+        if leaving { Ok(()) } else { carry_out(context, &cluster, &observed, &plan).await };
     let mut findings = context.lacking();
     findings.extend(plan.findings.iter().cloned());
     findings.extend(said(&validated));
@@ -235,6 +218,29 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
     let again =
         if moves && !leaving { RESYNC_MOVING } else { when(&cluster, &observed, &findings) };
     Ok(Action::requeue(again))
+}
+
+/// The plan, and its story as events.
+async fn carry_out(
+    context: &Context,
+    cluster: &ChatCluster,
+    observed: &Observed,
+    plan: &Plan,
+) -> Result<(), ApplyError> {
+    let Some(owner) = cluster.controller_owner_ref(&()) else { return Ok(()) };
+    let to = To {
+        client: &context.client,
+        nodes: &context.nodes,
+        namespace: &cluster.namespace().unwrap_or_default(),
+        owner: &owner,
+        admin_key: observed.admin_key.as_ref(),
+    };
+    let applied = apply(&to, plan, |verb, kind| context.metrics.wrote(verb, kind)).await;
+    for told in plan.story(observed) {
+        let type_ = if told.warns { EventType::Warning } else { EventType::Normal };
+        publish(context, cluster, type_, told.reason, told.note).await;
+    }
+    applied
 }
 
 impl Context {

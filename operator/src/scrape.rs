@@ -224,3 +224,125 @@ impl Watched {
         due || changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::PodFacts;
+    use axum::Router;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::IntoResponse as _;
+    use axum::routing::get;
+    use crds::names::ADMIN_PORT;
+    use serde_json::json;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio::time::advance;
+
+    fn report(sessions: u64) -> DrainReport {
+        serde_json::from_value(json!({
+            "node": "n", "incarnation": "00000000-0000-4000-8000-000000000000", "phase": "serving",
+            "epoch": 0, "sessions": sessions, "streams": 0, "accepting": true,
+        }))
+        .unwrap()
+    }
+
+    fn watched(pods: &[&str]) -> Watched {
+        Watched {
+            key: AdminKey("key".to_owned()),
+            pods: pods.iter().map(|uid| ((*uid).to_owned(), "10.0.0.1".to_owned())).collect(),
+            moves: false,
+            reports: HashMap::new(),
+            told: None,
+            known_since: None,
+            loads: VecDeque::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peak_is_known_after_a_whole_window_in_which_every_pod_spoke() {
+        let mut one = watched(&["a", "b"]);
+        let say = |one: &mut Watched, a: Option<u64>, b: u64| {
+            let answers = vec![("a".to_owned(), a.map(report)), ("b".to_owned(), Some(report(b)))];
+            one.take(answers, Instant::now())
+        };
+        say(&mut one, Some(10), 5);
+        advance(WINDOW / 2).await;
+        say(&mut one, Some(40), 5);
+        assert_eq!(one.peak(Instant::now()), None, "half a window");
+        advance(WINDOW / 2).await;
+        say(&mut one, Some(1), 1);
+        assert_eq!(one.peak(Instant::now()).unwrap().sessions, 45);
+        advance(WINDOW * 2 / 3).await;
+        say(&mut one, Some(1), 1);
+        assert_eq!(one.peak(Instant::now()).unwrap().sessions, 2, "what was before is forgotten");
+        say(&mut one, None, 1);
+        assert_eq!(one.peak(Instant::now()), None, "a pod was silent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_alone_make_a_pass_every_ten_seconds_and_a_phase_at_once() {
+        let mut one = watched(&["a"]);
+        let mut say =
+            |report: DrainReport| one.take(vec![("a".to_owned(), Some(report))], Instant::now());
+        assert!(say(report(100)), "the first word");
+        assert!(!say(report(200)), "too soon");
+        advance(NUMBERS_EVERY).await;
+        assert!(!say(report(100)), "as it was told");
+        assert!(say(report(200)));
+        assert!(say(DrainReport { phase: DrainPhase::Done, ..report(200) }));
+    }
+
+    /// A node's admin port that takes one key, on an address of the loopback network of its own.
+    async fn node(tasks: &mut JoinSet<()>, sessions: Arc<AtomicU64>) -> String {
+        let address = format!("127.83.{}.{}", rand::random::<u8>(), rand::random_range(1..255u8));
+        let listener = TcpListener::bind((address.as_str(), ADMIN_PORT)).await.unwrap();
+        let say = move |headers: HeaderMap| async move {
+            if headers.get("authorization").is_none_or(|key| key != "Bearer key") {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            axum::Json(report(sessions.load(Ordering::Relaxed))).into_response()
+        };
+        let app = Router::new().route("/admin/drain", get(say));
+        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        address
+    }
+
+    #[tokio::test]
+    async fn reports_reach_a_pass_and_a_silent_pod_is_unknown() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (mut tasks, sessions) = (JoinSet::new(), Arc::new(AtomicU64::new(3)));
+        let address = node(&mut tasks, sessions.clone()).await;
+        let scraper = Arc::new(Scraper::new(Nodes::new().unwrap()));
+        let mut pokes = Box::pin(scraper.pokes());
+        let stop = CancellationToken::new();
+        let (running, end) = (scraper.clone(), stop.clone());
+        tasks.spawn(async move { running.run(end).await });
+        let pod = |uid: &str, address: &str| PodFacts {
+            uid: uid.to_owned(),
+            component: "gateway".to_owned(),
+            address: Some(address.to_owned()),
+            ..PodFacts::default()
+        };
+        let key = Some(AdminKey("key".to_owned()));
+        let pods = vec![pod("a", &address), pod("b", "127.0.0.1")];
+        let mut observed = Observed { pods, admin_key: key, ..Observed::default() };
+        let id = ("default".to_owned(), "demo".to_owned());
+        scraper.watch(&id, &observed, true);
+        assert_eq!(pokes.next().await, Some(id.clone()));
+        scraper.fill(&id, &mut observed);
+        let said: Vec<_> =
+            observed.pods.iter().map(|pod| pod.report.as_ref().map(|one| one.sessions)).collect();
+        assert_eq!(said, [Some(3), None]);
+        assert_eq!((observed.load.sessions, observed.peak), (3, None));
+        observed.admin_key = Some(AdminKey("wrong".to_owned()));
+        scraper.forget(&id);
+        scraper.watch(&id, &observed, true);
+        tokio::time::sleep(2 * TICK).await;
+        scraper.fill(&id, &mut observed);
+        assert!(observed.pods.iter().all(|pod| pod.report.is_none()), "a wrong key brings nothing");
+        stop.cancel();
+    }
+}

@@ -81,6 +81,12 @@ case_scaled_under_load_and_pods_that_go() {
   fi
   judge || code=1; return $code
 }
+case_the_number_of_pods_follows_the_load() {
+  fleet '{"gateway":{"replicas":null,"autoscaling":{"min":2,"max":5,"target":{"sessionsPerPod":60}},"limits":{"sessionsPerPod":150}}}' && ready 60 || return 1
+  is "$(k get chat demo -o 'jsonpath={.status.gateway.desired}')" 2 "the pods without load" && load || return 1
+  local code=0; until_ 60 "four pods for 200 sessions" eval '[ "$(k get chat demo -o "jsonpath={.status.gateway.desired} {.status.gateway.ready}")" = "4 4" ]' || code=1
+  judge || code=1; return $code
+}
 case_faults_under_load() {
   [ "$provider" = local ] || { echo "breaks machines: E2E_CLUSTER=local"; return 77; }
   fleet '{"gateway":{"limits":{"sessionsPerPod":220}}}' && ready 60 || return 1

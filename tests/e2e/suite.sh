@@ -45,7 +45,7 @@ import json, re, sys
 def merge(a, b):
     for key, value in b.items():
         a[key] = merge(a.get(key, {}), value) if isinstance(value, dict) else value
-    return a
+    return {key: value for key, value in a.items() if value is not None}
 base = {"gateway": {"replicas": 2}, "exposure": {"page": True}, "redis": {"embedded": {}}}
 print(json.dumps({"apiVersion": "chatcluster.dev/v1alpha1", "kind": "ChatCluster", "metadata": {"name": "demo"},
                   "spec": merge(base, json.loads(sys.argv[2]))}))

@@ -426,3 +426,68 @@ async fn without_any_node_it_gives_up_in_time() {
     let events = run(&mut session).await;
     assert!(matches!(events.last(), Some(Event::Stopped(Stop::Unreachable(_)))), "{events:?}");
 }
+
+/// A request that was not accepted before a socket had to go is sent on the next one as well. When both accept
+/// it, the newer one is listened to, and what is asked for after it was cut is what came on it.
+#[tokio::test]
+async fn a_request_that_two_sockets_accept_is_followed_on_the_newer_one() {
+    let (step, steps) = tokio::sync::watch::channel(0);
+    let step = Arc::new(step);
+    let told = step.clone();
+    let old = Node::start(move |n, mut peer: Peer| {
+        let (told, mut steps) = (told.clone(), steps.clone());
+        async move {
+            if n > 0 {
+                return;
+            }
+            peer.welcome("old", 20_000).await;
+            let Some(ClientFrame::ChatRequest(request)) = peer.recv().await else { panic!() };
+            peer.send(goaway()).await;
+            steps.wait_for(|step| *step == 1).await.unwrap();
+            peer.accepted(request.request_id.unwrap(), false).await;
+            peer.chunks(0..7).await;
+            told.send_replace(2);
+            steps.wait_for(|step| *step == 3).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Nobody listens to this socket any more.
+            peer.chunks(7..9).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            told.send_replace(4);
+            peer.stay().await;
+        }
+    })
+    .await;
+    let asked = Arc::new(Mutex::new(None));
+    let seen = asked.clone();
+    let new = Node::start(move |n, mut peer: Peer| {
+        let (step, seen) = (step.clone(), seen.clone());
+        let mut steps = step.subscribe();
+        async move {
+            peer.welcome("new", 20_000).await;
+            if n == 0 {
+                let Some(ClientFrame::ChatRequest(request)) = peer.recv().await else { panic!() };
+                step.send_replace(1);
+                steps.wait_for(|step| *step == 2).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                peer.accepted(request.request_id.unwrap(), true).await;
+                peer.chunks(0..3).await;
+                step.send_replace(3);
+                steps.wait_for(|step| *step == 4).await.unwrap();
+                return;
+            }
+            let from = peer.recover(12).await.from;
+            *seen.lock().unwrap() = Some(from);
+            peer.chunks(from.0..TOKENS).await;
+            peer.complete().await;
+            peer.stay().await;
+        }
+    })
+    .await;
+    let (events, verdict) = chat(vec![old.url.clone(), new.url.clone()]).await;
+    assert_whole(&events, &verdict);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        Some(Index(7)),
+        "what the old socket brought after that is not counted"
+    );
+}
