@@ -22,7 +22,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -188,6 +188,12 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
         return Ok(Action::await_change());
     };
     let mut observed = reader::read(&context.client, &cluster).await.map_err(failed)?;
+    // What has no owner may have lost it to the deletion of this very cluster, while it was read: owned by it
+    // again it would go with it.
+    let still = clusters.get_metadata_opt(&name).await.map_err(failed)?;
+    if still.is_none_or(|still| !is_same(&still.metadata, &cluster.metadata)) {
+        return Ok(Action::requeue(RESYNC_MOVING));
+    }
     let id = (namespace.clone(), name.clone());
     context.scraper.fill(&id, &mut observed);
     let validated = validate(&cluster, &observed, &context.defaults);
@@ -218,6 +224,13 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
     let again =
         if moves && !leaving { RESYNC_MOVING } else { when(&cluster, &observed, &findings) };
     Ok(Action::requeue(again))
+}
+
+/// Neither another one, nor changed, nor on its way out since.
+fn is_same(now: &ObjectMeta, before: &ObjectMeta) -> bool {
+    now.uid == before.uid
+        && now.generation == before.generation
+        && now.deletion_timestamp == before.deletion_timestamp
 }
 
 /// The plan, and its story as events.

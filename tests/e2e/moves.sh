@@ -35,9 +35,25 @@ restart() { k patch chat demo --type=merge -p "{\"spec\":{\"operation\":{\"resta
 process_of() { grep -lzx "POD_NAME=$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | head -1; } # of a pod of the local cluster
 busiest_pod() { # the one with the most sessions, by what the nodes say
   local key pod address; key=$(k get secret demo-keys -o 'jsonpath={.data.admin}' | base64 -d)
-  k get pods -l chatcluster.dev/component=gateway,chatcluster.dev/pool=active -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}' | while read -r pod address; do
+  k get pods -l chatcluster.dev/component=gateway,chatcluster.dev/pool=active "$@" -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}' | while read -r pod address; do
     echo "$(curl -s --noproxy '*' -m 2 -H "authorization: Bearer $key" "http://$address:8081/admin/drain" | jq '.sessions // 0') $pod"
   done | sort -rn | head -1 | cut -d' ' -f2
+}
+sessions_on() { # NODE
+  local key address sum=0; key=$(k get secret demo-keys -o 'jsonpath={.data.admin}' | base64 -d)
+  for address in $(k get pods -l chatcluster.dev/component=gateway,chatcluster.dev/pool=active --field-selector "spec.nodeName=$1" -o 'jsonpath={.items[*].status.podIP}'); do
+    sum=$((sum + $(curl -s --noproxy '*' -m 2 -H "authorization: Bearer $key" "http://$address:8081/admin/drain" | jq '.sessions // 0')))
+  done
+  echo "$sum"
+}
+carried_by_node_2() { # so that what happens to it is felt
+  local n; for n in 1 2 3; do
+    [ "$(sessions_on "$(netns 2)")" -lt 20 ] || return 0
+    kubectl cordon "$first_node" >/dev/null
+    k label pod "$(busiest_pod --field-selector "spec.nodeName=$first_node")" chatcluster.dev/pool=draining --overwrite >/dev/null; sleep 2; rests 60
+    kubectl uncordon "$first_node" >/dev/null
+  done
+  [ "$(sessions_on "$(netns 2)")" -ge 20 ] || fail "node 2 carries $(sessions_on "$(netns 2)") sessions"
 }
 first_pod() { k get pods -l chatcluster.dev/component=gateway,chatcluster.dev/pool=active "$@" -o 'jsonpath={.items[0].metadata.name}'; }
 
@@ -98,12 +114,16 @@ case_faults_under_load() {
   phase "a pod deleted by force"; k delete pod "$(busiest_pod)" --grace-period=0 --force >/dev/null 2>&1; sleep 4; rests 90 || code=1
   phase "the operator killed"; kill -9 "$(leader)"; sleep 10
   phase "the operator's lease deleted"; kubectl -n chatcluster-system delete lease chatcluster >/dev/null; until_ 40 "another lease" eval '[ -n "$(holder)" ]' || code=1
+  phase "onto node 2"; carried_by_node_2 || code=1
   phase "node 2 slowed"; tc qdisc add dev "${name}h2" root tbf rate 2mbit burst 32kbit latency 400ms; sleep 20; tc qdisc del dev "${name}h2" root
   phase "node 2 cut"; ip link set "${name}h2" down; sleep 30; ip link set "${name}h2" up; sleep 10; rests 120 || code=1
+  phase "onto node 2"; carried_by_node_2 || code=1
   phase "node 2 without kubelet"; local kubelet; read -r kubelet _ <"$S/run/kubelet-2.pid"; kill -9 "$kubelet"; sleep 75; BIN=$(dirname "$(command -v kubelet)") start_kubelet 2; rests 120 || code=1
   phase "Redis deleted"; k delete pod demo-redis-0 --wait=false >/dev/null; sleep 15; rests 120 || code=1
   phase after; sleep 15
-  judge || code=1; return $code
+  judge || code=1
+  jq -e 'any(.phases[]; .name == "node 2 cut" and .reconnects > 0)' "$work/soak.json" >/dev/null || { fail "nobody felt that node 2 was cut"; code=1; }
+  return $code
 }
 reports() { # FIELD: of every active pod, from here
   local key address; key=$(k get secret demo-keys -o 'jsonpath={.data.admin}' | base64 -d)

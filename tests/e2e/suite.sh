@@ -157,6 +157,7 @@ case_another_operator_moves_no_pod() {
 holder() { kubectl -n chatcluster-system get lease chatcluster -o 'jsonpath={.spec.holderIdentity}'; }
 leader() { local pod; pod=$(holder); grep -lzx "POD_NAME=${pod%_*}" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | head -1; } # its process, of a local cluster
 case_another_replica_takes_over() {
+  until_ 30 "a holder" eval '[ -n "$(holder)" ]' || return 1
   local first begun; first=$(holder); begun=$(date +%s%N)
   kubectl -n chatcluster-system delete pod "${first%_*}" --wait=false >/dev/null
   until_ 20 "another holder" eval '[ -n "$(holder)" ] && [ "$(holder)" != '"'$first'"' ]' || return 1
