@@ -147,6 +147,7 @@ case_kubectl_chat() {
   "$chat" -n "$ns" status demo | grep -q "^$pod .*serving" || { fail "status: $("$chat" -n "$ns" status demo 2>&1)"; return 1; }
   "$chat" -n "$ns" sessions demo | grep -q "^0 sessions, 0 live answers, 0 pods unknown" || { fail "sessions: $("$chat" -n "$ns" sessions demo 2>&1)"; return 1; }
   "$chat" -n "$ns" plan demo | grep -q "^no pod is exchanged" || { fail "plan: $("$chat" -n "$ns" plan demo 2>&1)"; return 1; }
+  "$chat" -n "$ns" plan demo | true || { fail "a reader that has seen enough"; return 1; }
   k get chat demo -o json | jq '.spec.observability.logLevel = "debug"' >"$work/new.json"
   is "$("$chat" -n "$ns" plan demo -f "$work/new.json" --json | jq -c '[.exchangedPods, .movedSessions]')" "[2,0]" "what another spec would move" || return 1
   "$chat" -n "$ns" rollout pause demo >/dev/null && until_ 10 "Paused" has_reason Paused PausedBySpec || return 1

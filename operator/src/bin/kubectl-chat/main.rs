@@ -7,6 +7,7 @@ mod output;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,20 +84,31 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     // Refused only where somebody installed one before, and then there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(cli).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("kubectl chat: {error:#}");
-            ExitCode::FAILURE
-        }
+    let shown = match run(cli).await {
+        Ok((text, code)) => write(&text).map(|()| code),
+        Err(error) => Err(error),
+    };
+    shown.unwrap_or_else(|error| {
+        eprintln!("kubectl chat: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Whoever reads may have seen enough: `kubectl chat status demo | head -1` is no failure.
+fn write(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("the output"),
+        _ => Ok(()),
     }
 }
 
-async fn run(cli: Cli) -> Result<ExitCode> {
+/// What is shown, and how it ends.
+async fn run(cli: Cli) -> Result<(String, ExitCode)> {
     let client = kube::Client::try_default().await.context("no cluster: look at KUBECONFIG")?;
     let namespace = cli.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let at = |name: Name| fleet::read(&client, &namespace, name.name);
-    match cli.command {
+    let text = match cli.command {
         Command::Status(name) => output::status(&at(name).await?, cli.json)?,
         Command::Sessions(name) => output::sessions(&at(name).await?, cli.json)?,
         Command::Plan { name, file } => {
@@ -106,7 +118,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
                     std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
                 fleet.replace_spec(&text).with_context(|| file.display().to_string())?;
             }
-            return output::plan(&fleet, cli.json);
+            let (text, waits) = output::plan(&fleet, cli.json)?;
+            return Ok((text, if waits { ExitCode::FAILURE } else { ExitCode::SUCCESS }));
         }
         Command::Drain { name, pod } => {
             let fleet = at(name).await?;
@@ -117,24 +130,22 @@ async fn run(cli: Cli) -> Result<ExitCode> {
                 bail!("pod {pod} is no node of the data plane; only those can be drained");
             }
             fleet::drain(&client, &namespace, &pod).await?;
-            println!("pod/{pod} drains; see: kubectl chat status {}", fleet.name);
+            format!("pod/{pod} drains; see: kubectl chat status {}\n", fleet.name)
         }
-        Command::Rollout(Rollout::Pause(name)) => {
-            fleet::pause(&client, &namespace, &name.name, true).await?;
-            println!(
-                "{} is paused: nothing is changed until `kubectl chat rollout resume {0}`",
-                name.name
-            );
+        Command::Rollout(Rollout::Pause(Name { name })) => {
+            fleet::pause(&client, &namespace, &name, true).await?;
+            format!(
+                "{name} is paused: nothing is changed until `kubectl chat rollout resume {name}`\n"
+            )
         }
-        Command::Rollout(Rollout::Resume(name)) => {
-            fleet::pause(&client, &namespace, &name.name, false).await?;
-            println!("{} goes on", name.name);
+        Command::Rollout(Rollout::Resume(Name { name })) => {
+            fleet::pause(&client, &namespace, &name, false).await?;
+            format!("{name} goes on\n")
         }
         Command::Rollout(Rollout::Abort(name)) => {
             let fleet = at(name).await?;
-            let message = fleet::abort(&client, &namespace, &fleet).await?;
-            println!("{message}");
+            fleet::abort(&client, &namespace, &fleet).await? + "\n"
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok((text, ExitCode::SUCCESS))
 }

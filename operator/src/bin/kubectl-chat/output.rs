@@ -1,4 +1,4 @@
-//! What people and programs are shown.
+//! What people and programs are shown: text from what was read, written by `main` alone.
 
 use super::fleet::Fleet;
 use anyhow::{Result, bail};
@@ -7,7 +7,7 @@ use operator::observe::PodFacts;
 use operator::plan::{Action, plan as decide};
 use operator::validate::{Defaults, Invalid, validate};
 use serde_json::{Value, json};
-use std::process::ExitCode;
+use std::fmt::Write as _;
 
 /// Columns as wide as they must be.
 fn table(rows: &[Vec<String>]) -> String {
@@ -54,64 +54,52 @@ fn pods_table(fleet: &Fleet) -> String {
 }
 
 /// Where it stands.
-pub(super) fn status(fleet: &Fleet, as_json: bool) -> Result<()> {
+pub(super) fn status(fleet: &Fleet, as_json: bool) -> Result<String> {
     let status = fleet.cluster.status.clone().unwrap_or_default();
     if as_json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({"status": status, "pods": rows(fleet)}))?
-        );
-        return Ok(());
+        return document(&json!({"status": status, "pods": rows(fleet)}));
     }
     let shown =
         |change: Option<crds::status::Change>| change.and_then(|one| one.shown).unwrap_or_default();
     let phase = status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default();
-    println!(
-        "{}: {phase}, version {}, revision {}",
-        fleet.name,
-        shown(status.version),
-        shown(status.revision)
-    );
+    let (version, revision) = (shown(status.version), shown(status.revision));
+    let mut text = format!("{}: {phase}, version {version}, revision {revision}\n", fleet.name);
     if let Some(rollout) = &status.rollout {
         let held = rollout.held.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-        println!(
+        writeln!(
+            text,
             "rollout: {} ready, {} pods and about {} sessions to go{held}",
             rollout.ready, rollout.remaining_pods, rollout.remaining_sessions
-        );
+        )?;
     }
-    for condition in status.conditions.iter().filter(|one| !one.message.is_empty()) {
+    for one in status.conditions.iter().filter(|one| !one.message.is_empty()) {
         let wrong = ["Degraded", "DrainBlocked", "ConfigurationWarning", "Paused", "Progressing"];
-        if (condition.status == "True") == wrong.contains(&condition.type_.as_str()) {
-            println!(
-                "{}={} {}: {}",
-                condition.type_, condition.status, condition.reason, condition.message
-            );
+        if (one.status == "True") == wrong.contains(&one.type_.as_str()) {
+            writeln!(text, "{}={} {}: {}", one.type_, one.status, one.reason, one.message)?;
         }
     }
-    print!("\n{}", pods_table(fleet));
-    Ok(())
+    write!(text, "\n{}", pods_table(fleet))?;
+    Ok(text)
 }
 
 /// Sessions and live answers by pod.
-pub(super) fn sessions(fleet: &Fleet, as_json: bool) -> Result<()> {
+pub(super) fn sessions(fleet: &Fleet, as_json: bool) -> Result<String> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&rows(fleet))?);
-        return Ok(());
+        return document(&json!(rows(fleet)));
     }
     let reports = || gateway(fleet).filter_map(|pod| pod.report.as_ref());
     let sum = |of: fn(&protocol::DrainReport) -> usize| reports().map(of).sum::<usize>();
-    print!("{}", pods_table(fleet));
     let unknown = gateway(fleet).count() - reports().count();
-    println!(
-        "\n{} sessions, {} live answers, {unknown} pods unknown",
+    Ok(format!(
+        "{}\n{} sessions, {} live answers, {unknown} pods unknown\n",
+        pods_table(fleet),
         sum(|one| one.sessions),
         sum(|one| one.streams)
-    );
-    Ok(())
+    ))
 }
 
-/// What the operator would do next.
-pub(super) fn plan(fleet: &Fleet, as_json: bool) -> Result<ExitCode> {
+/// What the operator would do next, and whether it would have to wait.
+pub(super) fn plan(fleet: &Fleet, as_json: bool) -> Result<(String, bool)> {
     // Where the spec names no image, the pods' own is kept; a new cluster would have the operator's.
     let defaults = Defaults {
         image: "the operator's default".to_owned(),
@@ -126,44 +114,44 @@ pub(super) fn plan(fleet: &Fleet, as_json: bool) -> Result<ExitCode> {
         }
     };
     let built = build(&validated.cluster);
-    let now = operator::clock::now();
-    let plan = decide(&built, &fleet.observed, now);
+    let plan = decide(&built, &fleet.observed, operator::clock::now());
+    let held = plan.rollout.as_ref().and_then(|rollout| rollout.held.clone());
     let old = |pod: &&PodFacts| pod.is_active() && pod.revision != built.revision;
     let exchanged: Vec<_> = gateway(fleet).filter(old).collect();
     let sessions: usize =
         exchanged.iter().filter_map(|pod| pod.report.as_ref()).map(|one| one.sessions).sum();
     let unknown = exchanged.iter().filter(|pod| pod.report.is_none()).count();
     let next: Vec<_> = plan.actions().iter().filter_map(words).collect();
-    let held = plan.rollout.as_ref().and_then(|rollout| rollout.held.clone());
     let said: Vec<_> =
         plan.findings.iter().map(|one| format!("{:?}: {}", one.reason, one.message)).collect();
+    let waits = held.is_some();
     if as_json {
-        let document = json!({
+        let text = document(&json!({
             "revision": built.revision, "wantedPods": plan.wanted, "exchangedPods": exchanged.len(),
             "movedSessions": sessions, "unknownPods": unknown, "next": next, "held": held, "findings": said,
-        });
-        println!("{}", serde_json::to_string_pretty(&document)?);
-    } else {
-        let wanted = plan.wanted.unwrap_or_default();
-        println!("revision {}, {wanted} pods", built.revision);
-        match exchanged.len() {
-            0 => println!("no pod is exchanged"),
-            pods => {
-                let more = if unknown > 0 {
-                    format!(", and those of {unknown} pods that say nothing")
-                } else {
-                    String::new()
-                };
-                println!("{pods} pods are exchanged: {sessions} sessions move{more}");
-            }
-        }
-        if next.is_empty() {
-            println!("next: nothing");
-        }
-        next.iter().for_each(|one| println!("next: {one}"));
-        said.iter().for_each(|one| println!("{one}"));
+        }))?;
+        return Ok((text, waits));
     }
-    Ok(if held.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let wanted = plan.wanted.unwrap_or_default();
+    let mut text = format!("revision {}, {wanted} pods\n", built.revision);
+    match (exchanged.len(), unknown) {
+        (0, _) => text.push_str("no pod is exchanged\n"),
+        (pods, 0) => writeln!(text, "{pods} pods are exchanged: {sessions} sessions move")?,
+        (pods, unknown) => writeln!(
+            text,
+            "{pods} pods are exchanged: {sessions} sessions move, and those of {unknown} pods that say nothing"
+        )?,
+    }
+    if next.is_empty() {
+        text.push_str("next: nothing\n");
+    }
+    next.iter().try_for_each(|one| writeln!(text, "next: {one}"))?;
+    said.iter().try_for_each(|one| writeln!(text, "{one}"))?;
+    Ok((text, waits))
+}
+
+fn document(value: &Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 fn words(action: &Action) -> Option<String> {
