@@ -123,6 +123,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("spec.observability.tracing.otlp", Text(1_024, WEB)),
     ("spec.operation.restartedAt", Text(40, TIME)),
     ("spec.operation.retry", Text(64, r"^\S+$")),
+    ("spec.operation.rotateKeys", Text(64, r"^\S+$")),
     ("status.conditions", ByType(16)),
     ("status.conditions[].message", Text(32_768, "")),
 ];

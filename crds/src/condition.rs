@@ -144,6 +144,8 @@ reasons! {
     RedisWithoutTls,
     /// The image is named by a tag, which may move.
     ImageByTag,
+    /// Keys cannot be exchanged: a key of before is there that no exchange has put there.
+    KeyRotationHeld,
     /// More than one warning; the message lists them.
     SeveralWarnings,
     /// `operation.paused` is set.

@@ -31,6 +31,12 @@ pub const FAILED: &str = "chatcluster.dev/failed";
 /// Annotation of a pod, of Kubernetes: a ReplicaSet that shrinks deletes pods of a lower cost first
 /// (<https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost>).
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// Annotation of the Secret of keys: `operation.rotateKeys`, as it was when keys were last exchanged.
+pub const KEY_ROTATION: &str = "chatcluster.dev/key-rotation";
+/// Annotation of the Secret of keys: `Published`, `Swapped` or `Signing`, while keys are exchanged.
+pub const KEY_ROTATION_STEP: &str = "chatcluster.dev/key-rotation-step";
+/// Annotation of the Secret of keys: since when every pod signs with the new keys, RFC 3339.
+pub const KEY_ROTATION_SINCE: &str = "chatcluster.dev/key-rotation-since";
 /// Label of what stays when a ChatCluster is deleted.
 pub const RETAINED: &str = "chatcluster.dev/retained";
 

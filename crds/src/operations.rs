@@ -161,6 +161,9 @@ pub struct Operation {
     /// Any text. A new one has a failed revision tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+    /// Any text. A new one exchanges the keys of resume tokens and of the admin port, while every pod runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_keys: Option<String>,
 }
 
 /// What becomes of keys and claims.

@@ -31,6 +31,9 @@ pub struct ChatClusterStatus {
     /// The rollout that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// The exchange of keys that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_rotation: Option<KeyRotation>,
     /// What is in force where the spec leaves it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,
@@ -70,6 +73,30 @@ pub struct Sessions {
     pub interruptions: i32,
 }
 
+/// An exchange of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRotation {
+    /// `operation.rotateKeys`, as it was when this one began.
+    pub asked: String,
+    /// What was done last.
+    pub step: KeyRotationStep,
+    /// What the next step waits for.
+    pub waits_for: String,
+}
+
+/// How far an exchange of keys is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyRotationStep {
+    /// The new keys are there, to check with; the old ones still sign.
+    #[default]
+    Published,
+    /// The new keys sign; not every pod has them yet.
+    Swapped,
+    /// Every pod signs with the new keys; the old ones stay until what they signed has expired.
+    Signing,
+}
+
 /// A rollout, a change of the number of pods, or a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -80,6 +107,12 @@ pub struct RolloutStatus {
     pub remaining_pods: i32,
     /// Sessions on pods that are still to go, rounded to two digits.
     pub remaining_sessions: i32,
+    /// Of the sessions that were to move when it began, those that are no longer to, rounded to two digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_sessions: Option<i32>,
+    /// Seconds from its last progress to its end, at the pace so far; absent until a pod has gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_seconds: Option<i32>,
     /// Why nothing moves, where nothing may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,

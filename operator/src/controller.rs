@@ -216,6 +216,7 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
         revision: built.as_ref().map(|built| built.revision.as_str()),
         wanted: plan.wanted,
         rollout: plan.rollout.as_ref(),
+        key_rotation: plan.key_rotation.as_ref(),
         findings: &findings,
     };
     let status = status(&pass, Time(now));

@@ -4,6 +4,7 @@
 use crate::nodes::Nodes;
 use crate::observe::{AdminKey, Load, Observed};
 use futures_util::{Stream, StreamExt as _, stream};
+use protocol::drain::KeyIds;
 use protocol::{DrainPhase, DrainReport};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -160,8 +161,9 @@ impl Scraper {
 }
 
 /// What a pass decides by.
-fn stands(report: &DrainReport) -> (DrainPhase, u64, bool, u64) {
-    (report.phase, report.epoch, report.accepting, report.settings_generation)
+fn stands(report: &DrainReport) -> (DrainPhase, u64, bool, u64, &KeyIds) {
+    let DrainReport { phase, epoch, accepting, settings_generation, key_ids, .. } = report;
+    (*phase, *epoch, *accepting, *settings_generation, key_ids)
 }
 
 impl Watched {

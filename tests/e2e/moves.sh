@@ -140,6 +140,25 @@ case_running_pods_take_up_limits_and_keys() {
   until_ 120 "every pod accepts two keys" eval '[ "$(reports ".keyIds.resume | length")" = "2 " ]' || return 1
   is "$(pods)" "$before" "the pods" && ready 15
 }
+case_keys_are_exchanged_while_every_pod_runs() {
+  demo && ready || return 1
+  local before first id; before=$(pods); first=$(reports .keyIds.resume)
+  k patch chat demo --type=merge -p '{"spec":{"operation":{"rotateKeys":"one"}}}' >/dev/null
+  until_ 20 "Published" eval '[ "$(k get chat demo -o jsonpath={.status.keyRotation.step})" = Published ]' || return 1
+  id=$(k get secret demo-keys -o 'jsonpath={.data.resume-previous}' | base64 -d | sha256sum | cut -c1-10)
+  # Kubelets take a change of a Secret up within a minute or two; a changed annotation has them look at once.
+  poked() { k annotate pods -l chatcluster.dev/component=gateway "poked=$(date +%s)" --overwrite >/dev/null; eval "$1"; }
+  until_ 120 "every pod signs with the new key" poked '[ "$(reports ".keyIds.resume[0]")" = "\"$id\" " ]' || return 1
+  until_ 30 "Signing" eval '[ "$(k get chat demo -o jsonpath={.status.keyRotation.step})" = Signing ]' || return 1
+  [ "$(reports '.keyIds.resume | length')" = "2 " ] || { fail "the old key is gone too early"; return 1; }
+  case $first in *"$id"*) fail "the key is the old one"; return 1 ;; esac
+  # A quarter of an hour ago.
+  k annotate secret demo-keys chatcluster.dev/key-rotation-since=2026-01-01T00:00:00Z --overwrite >/dev/null
+  k annotate chat demo poked=1 >/dev/null
+  until_ 30 "the old keys are gone" eval '[ -z "$(k get secret demo-keys -o jsonpath={.data.resume-previous}{.data.admin-previous})" ]' || return 1
+  is "$(k get secret demo-keys -o 'jsonpath={.data.resume}' | base64 -d | sha256sum | cut -c1-10)" "$id" "the key that signs" || return 1
+  is "$(pods)" "$before" "the pods" && ready 15 && is "$(k get chat demo -o 'jsonpath={.status.keyRotation}')" "" "the exchange"
+}
 case_kubectl_chat() {
   local chat="${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-chat"
   demo && ready || return 1

@@ -89,6 +89,8 @@ enum Told {
         hung: bool,
         gaps: Vec<(usize, Duration)>,
     },
+    /// What came after the end of an answer, and should not have.
+    Stray(Box<Verdict>),
     Reconnect,
     Goaway,
     Refused(String),

@@ -48,6 +48,8 @@ pub struct Keys {
     pub metadata: Value,
     /// Keys to fill with random bytes where they are absent.
     pub wanted: Vec<&'static str>,
+    /// `operation.rotateKeys`: another text than the one that was noted last exchanges keys.
+    pub rotation: Option<String>,
 }
 
 /// Every object that should be there.

@@ -75,7 +75,12 @@ fn keys(cluster: &ValidatedCluster) -> Keys {
         }
         metadata["labels"][names::RETAINED] = json!("true");
     }
-    Keys { name, metadata, wanted }
+    let rotation = cluster.spec.operation.rotate_keys.clone();
+    if let Some(rotation) = &rotation {
+        // Keys that are made now need no exchange.
+        metadata["annotations"][names::KEY_ROTATION] = json!(rotation);
+    }
+    Keys { name, metadata, wanted, rotation }
 }
 
 /// The port of clients, by the name that pods give it.

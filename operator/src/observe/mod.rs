@@ -3,8 +3,10 @@
 mod observed;
 mod pods;
 pub mod reader;
+mod secret;
 mod sets;
 
-pub use observed::{AdminKey, Kind, LiveObject, Load, ObjectKey, Observed, SecretFacts, Standing};
+pub use observed::{AdminKey, Kind, LiveObject, Load, ObjectKey, Observed, Standing};
 pub use pods::{Controller, Detached, PodFacts};
-pub use sets::{Failed, Progress, Set};
+pub use secret::{SecretFacts, Step};
+pub use sets::{Began, Failed, Progress, Set};

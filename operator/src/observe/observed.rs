@@ -1,6 +1,6 @@
 //! What was read for one pass over one cluster: plain data, made by hand in tests.
 
-use super::PodFacts;
+use super::{PodFacts, SecretFacts};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -104,15 +104,6 @@ pub struct LiveObject {
     pub object: Value,
     /// Whose it is.
     pub standing: Standing,
-}
-
-/// A Secret that is referred to or generated, without its contents.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretFacts {
-    /// Its keys with the length of each value.
-    pub keys: BTreeMap<String, usize>,
-    /// It carries our labels.
-    pub ours: bool,
 }
 
 /// What pods carry together.

@@ -2,7 +2,7 @@
 //! on a stale copy. Secrets are read one by one, by the names that the spec has; their values are dropped
 //! at once, but for the key that the operator shows to nodes.
 
-use super::{AdminKey, Kind, LiveObject, ObjectKey, Observed, SecretFacts, Standing, pods};
+use super::{AdminKey, Kind, LiveObject, ObjectKey, Observed, Standing, pods, secret};
 use crate::build::MANAGED_BY;
 use crate::validate::references;
 use crds::{ChatCluster, names};
@@ -119,20 +119,15 @@ async fn read_secrets(
     let named = references(&cluster.spec).into_iter().map(|used| used.reference.name);
     let wanted: BTreeSet<String> = named.chain([names::keys(&name)]).collect();
     for wanted in wanted {
-        if let Some(secret) = secrets.get_opt(&wanted).await? {
-            let labels = secret.metadata.labels.clone().unwrap_or_default();
-            let ours = labels.get(names::CLUSTER).is_some_and(|label| *label == name)
-                && labels
-                    .get("app.kubernetes.io/managed-by")
-                    .is_some_and(|label| label == MANAGED_BY);
-            let data = secret.data.unwrap_or_default();
-            if ours && wanted == names::keys(&name) {
-                let key = data.get("admin").and_then(|key| String::from_utf8(key.0.clone()).ok());
-                observed.admin_key = key.filter(|key| !key.is_empty()).map(AdminKey);
-            }
-            let keys = data.into_iter().map(|(key, value)| (key, value.0.len())).collect();
-            observed.secrets.insert(wanted, SecretFacts { keys, ours });
+        let Some(found) = secrets.get_opt(&wanted).await? else { continue };
+        let facts = secret::facts(&found, &name);
+        if facts.ours && wanted == names::keys(&name) {
+            let key = found.data.unwrap_or_default().remove("admin");
+            let key = key.and_then(|key| String::from_utf8(key.0).ok());
+            let key = key.map(|key| secret::line(&key).to_owned());
+            observed.admin_key = key.filter(|key| !key.is_empty()).map(AdminKey);
         }
+        observed.secrets.insert(wanted, facts);
     }
     Ok(())
 }

@@ -15,6 +15,20 @@ pub struct Progress {
     pub others: i64,
     /// Since when it is not better.
     pub since: Timestamp,
+    /// Where it began; absent in notes of an operator that did not write it down.
+    #[serde(default)]
+    pub began: Option<Began>,
+}
+
+/// A fleet when its rollout began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// When.
+    pub at: Timestamp,
+    /// Pods of other revisions.
+    pub others: i64,
+    /// Their sessions.
+    pub sessions: u64,
 }
 
 /// Why a revision is not rolled out any more: an annotation of its ReplicaSet.

@@ -2,6 +2,7 @@
 
 use crate::build::Keys;
 use crate::observe::{Detached, ObjectKey};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// A pod as it was seen: a write about another one of this name, or about a later state of it, is refused.
@@ -15,6 +16,25 @@ pub struct PodRef {
     pub version: String,
 }
 
+/// A step of an exchange of keys, in the order in which they are done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// Put new keys beside those that sign.
+    Publish {
+        /// `operation.rotateKeys`.
+        asked: String,
+    },
+    /// Have the new keys sign, and keep the old ones to check with.
+    Swap,
+    /// Note that every pod signs with the new keys.
+    Sign {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Take the old keys out.
+    Retire,
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -26,6 +46,15 @@ pub enum Action {
         absent: Vec<&'static str>,
         /// It is not there at all.
         create: bool,
+    },
+    /// One step of an exchange of keys.
+    Exchange {
+        /// The Secret.
+        secret: String,
+        /// As it was seen: refused where it has changed since.
+        version: String,
+        /// Which step.
+        exchange: Exchange,
     },
     /// Server-side apply of exactly these fields.
     Apply {

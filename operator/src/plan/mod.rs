@@ -7,16 +7,18 @@ mod action;
 mod compare;
 mod fleet;
 pub mod quantity;
+mod rotation;
 mod story;
 
-pub use action::{Action, PodRef};
+pub use action::{Action, Exchange, PodRef};
+pub use rotation::{ROTATED, previous};
 pub use story::Told;
 
 use crate::build::{Built, Desired, Keys, Written};
 use crate::finding::Finding;
 use crate::observe::{Kind, LiveObject, ObjectKey, Observed, Standing};
 use crds::names;
-use crds::status::RolloutStatus;
+use crds::status::{KeyRotation, RolloutStatus};
 use crds::{ConditionType, Reason};
 use fleet::Moves;
 use jiff::Timestamp;
@@ -31,6 +33,8 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// While pods are exchanged, come or go.
     pub rollout: Option<RolloutStatus>,
+    /// While keys are exchanged.
+    pub key_rotation: Option<KeyRotation>,
     /// Pods that there should be; `None`: nobody knows, the spec cannot be carried out.
     pub wanted: Option<i64>,
 }
@@ -49,6 +53,7 @@ pub const APPLIED: &str = "chatcluster.dev/applied";
 pub fn plan(built: &Built, observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     plan.keys(&built.keys, observed);
+    plan.rotate(&built.keys, observed, now);
     for desired in &built.objects {
         let missing = desired.key.kind == Kind::HttpRoute && !observed.gateway_api;
         if !missing {

@@ -1,7 +1,7 @@
 //! What a plan does to pods, as events for people: one when a drain begins, one when it has ended, one for a
 //! revision that comes or fails.
 
-use super::{Action, Plan};
+use super::{Action, Exchange, Plan};
 use crate::observe::{Kind, Observed, PodFacts};
 use crds::names;
 use protocol::DrainPhase;
@@ -57,7 +57,19 @@ fn tell(action: &Action, observed: &Observed) -> Option<Told> {
             let note = format!("the pods of ReplicaSet {replica_set} did not become ready in time");
             Some(Told { reason: "RevisionFailed", note, warns: true })
         }
+        Action::Exchange { exchange, .. } => told("KeyRotation", exchanged(exchange).to_owned()),
         _ => None,
+    }
+}
+
+fn exchanged(exchange: &Exchange) -> &'static str {
+    match exchange {
+        Exchange::Publish { .. } => "new keys are there, to check with; the old ones still sign",
+        Exchange::Swap => "every pod has the new keys: they sign from now on",
+        Exchange::Sign { .. } => {
+            "every pod signs with the new keys; the old ones stay for a quarter of an hour"
+        }
+        Exchange::Retire => "the old keys are gone",
     }
 }
 

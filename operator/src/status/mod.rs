@@ -9,7 +9,8 @@ use crate::validate::{GRACE_SECONDS, Validated};
 use conditions::Conditions;
 use crds::names;
 use crds::status::{
-    Change, ChatClusterStatus, Effective, GatewayStatus, Phase, RolloutStatus, Sessions,
+    Change, ChatClusterStatus, Effective, GatewayStatus, KeyRotation, Phase, RolloutStatus,
+    Sessions,
 };
 use crds::{ChatCluster, ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -29,6 +30,8 @@ pub struct Pass<'a> {
     pub wanted: Option<i64>,
     /// While pods are exchanged, come or go.
     pub rollout: Option<&'a RolloutStatus>,
+    /// While keys are exchanged.
+    pub key_rotation: Option<&'a KeyRotation>,
     /// All that the steps had to say.
     pub findings: &'a [Finding],
 }
@@ -82,6 +85,7 @@ pub fn status(pass: &Pass<'_>, now: Time) -> ChatClusterStatus {
         gateway: Some(gateway(pass, &pods, fleet.as_ref())),
         sessions: sessions(pass),
         rollout: pass.rollout.cloned(),
+        key_rotation: pass.key_rotation.cloned(),
         effective: pass
             .validated
             .map(|validated| effective(validated, fleet.as_ref(), desired(pass, fleet.as_ref()))),

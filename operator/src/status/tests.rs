@@ -51,6 +51,7 @@ fn told(cluster: &ChatCluster, observed: &Observed, findings: &[Finding]) -> Cha
         revision: Some("r1"),
         wanted: Some(2),
         rollout: None,
+        key_rotation: None,
         findings: &all,
     };
     status(&pass, at(1))
@@ -117,6 +118,7 @@ fn a_second_look_at_the_same_changes_nothing() {
         revision: Some("r1"),
         wanted: Some(2),
         rollout: None,
+        key_rotation: None,
         findings: &validated.findings,
     };
     assert_eq!(status(&pass, at(100)), first);

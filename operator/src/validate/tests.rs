@@ -77,7 +77,7 @@ pub(crate) fn defaults() -> Defaults {
 pub(crate) fn observed() -> Observed {
     let secret = |keys: &[&str]| SecretFacts {
         keys: keys.iter().map(|key| ((*key).to_owned(), 40)).collect(),
-        ours: false,
+        ..SecretFacts::default()
     };
     let secrets = [
         ("redis", secret(&["password", "ca.crt"])),

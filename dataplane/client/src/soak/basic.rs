@@ -142,7 +142,10 @@ impl Answer {
         let data = &frame["data"];
         let about = data["messageId"].as_str();
         if self.message.is_some() && about.is_some() && about != self.message.as_deref() {
-            // Of an answer that hung on this socket before.
+            // After an answer that hangs there is another socket: nothing of it can come here.
+            self.verdict.phantom += 1;
+            let frame = frame["type"].clone();
+            self.verdict.note(|| format!("{frame} of another answer"));
             return Heard::Nothing;
         }
         match frame["type"].as_str() {
@@ -167,7 +170,11 @@ impl Answer {
 
     /// Each exactly once, in order: a client of this dialect drops nothing.
     fn chunk(&mut self, data: &Value, place: &Place) {
-        let index = data["index"].as_u64().unwrap_or(u64::MAX);
+        let Some(index) = data["index"].as_u64() else {
+            self.verdict.malformed += 1;
+            self.verdict.note(|| "a chunk without an index".to_owned());
+            return;
+        };
         let next = self.next;
         if index < next {
             self.verdict.twice += 1;

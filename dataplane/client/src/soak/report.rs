@@ -71,6 +71,11 @@ impl PhaseReport {
 
     fn judge(&mut self, verdict: &Verdict, hung: bool) {
         self.answers += 1;
+        self.completed += u64::from(verdict.completed > 0 && !hung);
+        self.count(verdict, hung);
+    }
+
+    fn count(&mut self, verdict: &Verdict, hung: bool) {
         self.lost += verdict.lost + verdict.failed;
         self.twice += verdict.twice;
         self.reordered += verdict.out_of_order;
@@ -86,7 +91,6 @@ impl PhaseReport {
         self.hung += u64::from(hung);
         self.resets += verdict.resets_rolled_back + verdict.resets_restarted;
         self.interrupted += verdict.interrupted;
-        self.completed += u64::from(verdict.completed > 0 && !hung);
         for problem in &verdict.problems {
             self.note(problem);
         }
@@ -168,6 +172,7 @@ impl Collected {
         let Some(phase) = self.phases.get_mut(now) else { return };
         match told {
             Told::Answer { verdict, hung, .. } => phase.report.judge(&verdict, hung),
+            Told::Stray(verdict) => phase.report.count(&verdict, false),
             Told::Reconnect => phase.report.reconnects += 1,
             Told::Goaway => phase.report.goaways += 1,
             Told::Refused(code) => *phase.report.refused.entry(code).or_default() += 1,

@@ -34,10 +34,11 @@ pub(super) async fn run(place: Place) {
                 break;
             }
         }
-        let stray = session.close().await.stray().clone();
-        if !stray.problems.is_empty() {
-            tell(&place, stray, false, Pace::default()).await;
+        let mut ended = session.close().await;
+        for (message, before) in judged {
+            stray(&place, ended.take(message).verdict().since(&before)).await;
         }
+        stray(&place, ended.stray().clone()).await;
     }
 }
 
@@ -45,7 +46,7 @@ pub(super) async fn run(place: Place) {
 async fn answer(
     place: &Place,
     session: &mut Session<Recorder>,
-    judged: &mut VecDeque<MessageId>,
+    judged: &mut VecDeque<(MessageId, Verdict)>,
 ) -> Option<()> {
     let deadline = Instant::now() + place.options.answer_within;
     let request = ChatRequest {
@@ -100,24 +101,31 @@ async fn judge(
     message: Option<MessageId>,
     hung: bool,
     pace: Pace,
-    judged: &mut VecDeque<MessageId>,
+    judged: &mut VecDeque<(MessageId, Verdict)>,
 ) -> Option<()> {
-    let verdict = match message {
-        Some(message) => {
-            judged.push_back(message);
-            session.observer().transcript(message).map(Transcript::verdict).unwrap_or_default()
-        }
+    let Some(message) = message else {
         // Refused before there was an answer: it failed.
-        None => Verdict { failed: 1, ..Verdict::default() },
+        tell(place, Verdict { failed: 1, ..Verdict::default() }, hung, pace).await;
+        return Some(());
     };
+    let told = session.observer().transcript(message);
+    let verdict = told.map(Transcript::verdict).unwrap_or_default();
+    judged.push_back((message, verdict.clone()));
+    tell(place, verdict, hung, pace).await;
     // A socket that goes may still be told of an answer that has ended on another one.
     if judged.len() > KEPT
-        && let Some(oldest) = judged.pop_front()
+        && let Some((oldest, before)) = judged.pop_front()
     {
-        drop(session.observer().take(oldest));
+        stray(place, session.observer().take(oldest).verdict().since(&before)).await;
     }
-    tell(place, verdict, hung, pace).await;
     Some(())
+}
+
+/// What came after an end, where it should not have.
+async fn stray(place: &Place, verdict: Verdict) {
+    if !verdict.problems.is_empty() {
+        place.tell(Told::Stray(Box::new(verdict))).await;
+    }
 }
 
 async fn tell(place: &Place, verdict: Verdict, hung: bool, pace: Pace) {

@@ -65,6 +65,24 @@ pub struct Allowed {
 }
 
 impl Verdict {
+    /// What went wrong since an earlier verdict on the same transcript.
+    pub fn since(&self, before: &Self) -> Self {
+        let problems = self.problems.iter().skip(before.problems.len()).cloned().collect();
+        Self {
+            lost: self.lost.saturating_sub(before.lost),
+            twice: self.twice.saturating_sub(before.twice),
+            out_of_order: self.out_of_order.saturating_sub(before.out_of_order),
+            mixed: self.mixed.saturating_sub(before.mixed),
+            phantom: self.phantom.saturating_sub(before.phantom),
+            digest_mismatch: self.digest_mismatch.saturating_sub(before.digest_mismatch),
+            after_end: self.after_end.saturating_sub(before.after_end),
+            malformed: self.malformed.saturating_sub(before.malformed),
+            disagree: self.disagree.saturating_sub(before.disagree),
+            problems,
+            ..Self::default()
+        }
+    }
+
     /// Adds what another verdict counted.
     pub fn merge(&mut self, other: &Self) {
         self.lost += other.lost;

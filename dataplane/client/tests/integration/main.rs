@@ -8,3 +8,4 @@ mod drivers;
 mod http;
 mod node;
 mod session;
+mod soak;

@@ -54,7 +54,10 @@ impl Node {
                 let seen = seen.clone();
                 #[allow(clippy::result_large_err)] // The library's signature.
                 let select = |request: &Request, mut response: Response| {
-                    let offer = request.headers()["Sec-WebSocket-Protocol"].to_str().unwrap();
+                    let Some(offer) = request.headers().get("Sec-WebSocket-Protocol") else {
+                        return Ok(response);
+                    };
+                    let offer = offer.to_str().unwrap();
                     seen.lock().unwrap().push(offer.to_owned());
                     let chosen = protocol::SUBPROTOCOL.parse().unwrap();
                     response.headers_mut().insert("Sec-WebSocket-Protocol", chosen);
@@ -85,6 +88,11 @@ impl Peer {
     pub(crate) async fn send(&mut self, frame: ServerFrame) {
         let text = frame.encode(AT.parse().unwrap());
         // A client that is gone is seen by the next `recv`.
+        let _ = self.socket.send(Message::text(text)).await;
+    }
+
+    /// What no node says.
+    pub(crate) async fn raw(&mut self, text: &str) {
         let _ = self.socket.send(Message::text(text)).await;
     }
 

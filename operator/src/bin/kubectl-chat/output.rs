@@ -2,9 +2,10 @@
 
 use super::fleet::Fleet;
 use anyhow::{Result, bail};
+use crds::status::{KeyRotation, RolloutStatus};
 use operator::build::build;
 use operator::observe::PodFacts;
-use operator::plan::{Action, plan as decide};
+use operator::plan::{Action, Exchange, plan as decide};
 use operator::validate::{Defaults, Invalid, validate};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -68,9 +69,15 @@ pub(super) fn status(fleet: &Fleet, as_json: bool) -> Result<String> {
         let held = rollout.held.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         writeln!(
             text,
-            "rollout: {} ready, {} pods and about {} sessions to go{held}",
-            rollout.ready, rollout.remaining_pods, rollout.remaining_sessions
+            "rollout: {} ready, {} pods and about {} sessions to go{}{held}",
+            rollout.ready,
+            rollout.remaining_pods,
+            rollout.remaining_sessions,
+            pace(rollout)
         )?;
+    }
+    if let Some(KeyRotation { step, waits_for, .. }) = &status.key_rotation {
+        writeln!(text, "keys: {step:?}, waits for {waits_for}")?;
     }
     for one in status.conditions.iter().filter(|one| !one.message.is_empty()) {
         let wrong = ["Degraded", "DrainBlocked", "ConfigurationWarning", "Paused", "Progressing"];
@@ -80,6 +87,12 @@ pub(super) fn status(fleet: &Fleet, as_json: bool) -> Result<String> {
     }
     write!(text, "\n{}", pods_table(fleet))?;
     Ok(text)
+}
+
+fn pace(rollout: &RolloutStatus) -> String {
+    let moved = rollout.moved_sessions.map(|moved| format!(", {moved} have moved"));
+    let left = rollout.estimated_seconds.map(|seconds| format!(", about {seconds} s"));
+    moved.into_iter().chain(left).collect()
 }
 
 /// Sessions and live answers by pod.
@@ -157,6 +170,12 @@ fn document(value: &Value) -> Result<String> {
 fn words(action: &Action) -> Option<String> {
     Some(match action {
         Action::Keys { keys, .. } => format!("fill Secret {}", keys.name),
+        Action::Exchange { exchange, .. } => match exchange {
+            Exchange::Publish { .. } => "put new keys beside those that sign".to_owned(),
+            Exchange::Swap => "have the new keys sign".to_owned(),
+            Exchange::Retire => "take the old keys out".to_owned(),
+            Exchange::Sign { .. } => return None,
+        },
         Action::Apply { key, .. } => format!("write {} {}", key.kind.name(), key.name),
         Action::Create { key, .. } => format!("make {} {}", key.kind.name(), key.name),
         Action::Scale { replica_set, replicas, .. } => format!("{replica_set} to {replicas} pods"),

@@ -126,6 +126,15 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// On pods of other revisions, and on those that are on their way out.
+    fn sessions_to_move(&self) -> u64 {
+        let goes = |pod: &&&PodFacts| {
+            let out = pod.pool == "draining" && !pod.terminating();
+            out || (pod.is_active() && pod.revision != self.target)
+        };
+        self.pods.iter().filter(goes).map(|pod| self.sessions(pod)).sum()
+    }
+
     /// Places for sessions on the pods that take some, other than `pod`; unknown counts as none.
     fn room_beside(&self, pod: &PodFacts) -> u64 {
         let others = self.active().filter(|other| other.uid != pod.uid && self.serves(other));

@@ -137,17 +137,18 @@ impl Fleet<'_> {
         let out = self.pods.iter().filter(|pod| pod.pool == "draining" && !pod.terminating());
         let too_many = self.set(&self.target).map_or(0, |set| set.replicas - self.wanted).max(0);
         let remaining = others + too_many;
-        if remaining == 0 && count(out.clone()) == 0 {
+        if remaining == 0 && count(out) == 0 {
             return;
         }
-        let going = self.active().filter(|pod| pod.revision != self.target);
-        let sessions: u64 = going.chain(out.copied()).map(|pod| self.sessions(pod)).sum();
+        let (moved_sessions, estimated_seconds) = self.pace();
         let words = held.words();
         let ready = self.ready();
         moves.rollout = Some(RolloutStatus {
             ready: small(ready),
             remaining_pods: small(remaining),
-            remaining_sessions: crate::status::rounded(sessions),
+            remaining_sessions: crate::status::rounded(self.sessions_to_move()),
+            moved_sessions,
+            estimated_seconds,
             held: words.clone(),
         });
         let why = words.map(|words| format!(": {words}")).unwrap_or_default();

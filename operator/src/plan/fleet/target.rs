@@ -2,7 +2,8 @@
 
 use super::{Fleet, Moves, since_then};
 use crate::build::Policy;
-use crate::observe::{Failed, Progress, Set};
+use crate::observe::{Began, Failed, Progress, Set};
+use crate::status::rounded;
 use crds::{ConditionType, Reason, names};
 
 /// The revision that the spec asks for; the newest other one, where that has failed and one may go back.
@@ -70,6 +71,7 @@ impl Fleet<'_> {
                 ready: best.map_or(ready, |best| best.ready.max(ready)),
                 others: best.map_or(others, |best| best.others.min(others)),
                 since: self.now,
+                began: best.map_or_else(|| Some(self.begins()), |best| best.began),
             };
             // A flat structure of numbers and a time is written without fail.
             moves.note(set, names::PROGRESS, serde_json::to_string(&progress).ok());
@@ -87,6 +89,25 @@ impl Fleet<'_> {
         };
         moves.note(set, names::FAILED, serde_json::to_string(&failed).ok());
         true
+    }
+
+    fn begins(&self) -> Began {
+        Began { at: self.now, others: self.others(), sessions: self.sessions_to_move() }
+    }
+
+    /// Sessions that are no longer to move, and how long the rest takes at the pace so far.
+    pub(super) fn pace(&self) -> (Option<i32>, Option<i32>) {
+        let progress = self.set(&self.target).and_then(|set| set.progress.as_ref());
+        let Some((best, began)) = progress.and_then(|best| Some((best, best.began?))) else {
+            return (None, None);
+        };
+        let moved = began.sessions.saturating_sub(self.sessions_to_move());
+        let gone = began.others - best.others;
+        // Between two steps nothing that is told may change by itself.
+        let taken = since_then(began.at, best.since).as_secs();
+        let left = u64::try_from(best.others).unwrap_or(0);
+        let seconds = u64::try_from(gone).ok().and_then(|gone| (taken * left).checked_div(gone));
+        (Some(rounded(moved)), seconds.map(rounded))
     }
 
     fn why_late(&self, ready: i64, replicas: i64) -> String {

@@ -58,6 +58,20 @@ fn it_says_where_it_stands() {
     assert_eq!(reason(&world, ConditionType::Progressing), Some(Reason::RollingOut));
     let rollout = world.plan().rollout.unwrap();
     assert_eq!((rollout.ready, rollout.remaining_pods, rollout.remaining_sessions), (0, 3, 20));
+    world.pass(false);
+    let rollout = world.plan().rollout.unwrap();
+    assert_eq!((rollout.moved_sessions, rollout.estimated_seconds), (Some(0), None));
+    let one_left = |world: &World| world.plan().rollout.filter(|one| one.remaining_pods == 1);
+    while one_left(&world).is_none() {
+        assert!(world.plan().rollout.is_some(), "it never had one pod to go");
+        world.pass(false);
+        world.tick();
+    }
+    world.pass(false);
+    let rollout = one_left(&world).unwrap();
+    let moved = rollout.moved_sessions.unwrap();
+    assert!((1..20).contains(&moved) && moved + rollout.remaining_sessions == 20, "{rollout:?}");
+    assert!((3..60).contains(&rollout.estimated_seconds.unwrap()), "{rollout:?}");
     world.rest(300).unwrap();
     assert_eq!(world.plan().rollout, None);
 }

@@ -1,24 +1,20 @@
 //! The second edge: carries a plan out, one write after the other. Server-side apply, with force: the
 //! fields are ours, and an edit of them by hand is corrected.
 
+mod keys;
+
 use crate::nodes::Nodes;
 use crate::observe::{AdminKey, Detached, Kind, ObjectKey, reader};
 use crate::plan::{Action, Plan, PodRef};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crds::names::{self, FIELD_MANAGER};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use rand::TryRngCore as _;
-use rand::rngs::OsRng;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Of a pod that serves; others have none.
 const COST: &str = "100";
-/// Random bytes of a generated key.
-const KEY_BYTES: usize = 48;
 
 /// A write that failed, and which one.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +109,7 @@ fn describe(action: &Action) -> (&'static str, &'static str, &str) {
     match action {
         Action::Keys { keys, create: true, .. } => ("create", "Secret", &keys.name),
         Action::Keys { keys, .. } => ("patch", "Secret", &keys.name),
+        Action::Exchange { secret, .. } => ("patch", "Secret", secret),
         Action::Create { key, .. } => ("create", key.kind.name(), &key.name),
         Action::Apply { key, .. } => ("patch", key.kind.name(), &key.name),
         Action::Scale { replica_set, .. } | Action::Note { replica_set, .. } => {
@@ -129,10 +126,11 @@ fn describe(action: &Action) -> (&'static str, &'static str, &str) {
 
 /// It was decided for one state of one object; of another one it is decided anew.
 fn is_conditional(action: &Action) -> bool {
-    use Action::{Adopt, Cost, Create, DeletePod, Detach, Note, Scale};
+    use Action::{Adopt, Cost, Create, DeletePod, Detach, Exchange, Note, Scale};
     matches!(
         action,
         Create { .. }
+            | Exchange { .. }
             | Scale { .. }
             | Note { .. }
             | Cost { .. }
@@ -157,25 +155,18 @@ async fn drain(to: &To<'_>, action: &Action) {
     }
 }
 
+fn secrets(to: &To<'_>) -> Api<Secret> {
+    Api::namespaced(to.client.clone(), to.namespace)
+}
+
 async fn carry_out(to: &To<'_>, action: &Action) -> Result<(), kube::Error> {
     let (client, namespace) = (to.client, to.namespace);
     match action {
         Action::Keys { keys, absent, create } => {
-            let api = Api::<Secret>::namespaced(client.clone(), namespace);
-            let data: Map<String, Value> = absent
-                .iter()
-                .map(|key| Ok(((*key).to_owned(), json!(random()?))))
-                .collect::<Result<_, kube::Error>>()?;
-            let secret = json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": keys.metadata, "stringData": data,
-            });
-            if *create {
-                let secret = serde_json::from_value(secret).map_err(kube::Error::SerdeError)?;
-                api.create(&parameters(), &secret).await.map(drop)
-            } else {
-                let patch = json!({"stringData": data});
-                api.patch(&keys.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
-            }
+            keys::fill(&secrets(to), keys, absent, *create).await
+        }
+        Action::Exchange { secret, version, exchange } => {
+            keys::exchange(&secrets(to), secret, version, exchange).await
         }
         Action::Apply { key, object } => put(client, namespace, key, object).await,
         Action::Create { key, object } => {
@@ -273,12 +264,4 @@ async fn delete(to: &To<'_>, key: &ObjectKey, uid: &str, version: &str) -> Resul
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         done => done.map(drop),
     }
-}
-
-/// A new key, printable.
-fn random() -> Result<String, kube::Error> {
-    let mut bytes = [0; KEY_BYTES];
-    let filled = OsRng.try_fill_bytes(&mut bytes);
-    filled.map_err(|error| kube::Error::Service(Box::new(error)))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
