@@ -3,7 +3,6 @@
 use crate::apply::{ApplyError, To, apply};
 use crate::backoff::Backoff;
 use crate::build::build;
-use crate::clock;
 use crate::finding::Finding;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
@@ -17,6 +16,7 @@ use crds::status::Phase;
 use crds::{ChatCluster, ChatClusterStatus, ConditionType, Reason};
 use futures_util::future::ready;
 use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -66,6 +66,8 @@ pub struct Context {
     pub nodes: Nodes,
     /// What nodes say of themselves.
     pub scraper: Arc<Scraper>,
+    /// Wall time.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 /// A pass that failed; it is tried again.
@@ -198,7 +200,7 @@ async fn pass(guarded: &Guarded, context: &Context) -> Result<Action, PassError>
     context.scraper.fill(&id, &mut observed);
     let validated = validate(&cluster, &observed, &context.defaults);
     let built = validated.as_ref().ok().map(|validated| build(&validated.cluster));
-    let now = clock::now();
+    let now = (context.now)();
     let plan = built.as_ref().map(|built| plan(built, &observed, now)).unwrap_or_default();
     let moves = plan.rollout.is_some() || observed.pods.iter().any(|pod| pod.pool == "draining");
     context.scraper.watch(&id, &observed, moves);
@@ -364,3 +366,6 @@ fn severity(phase: Option<Phase>, reason: &str) -> EventType {
         EventType::Normal
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,7 @@ async fn control(
         backoff: Backoff::default(),
         nodes,
         scraper: scraper.clone(),
+        now: Arc::new(operator::clock::now),
     });
     let mut namespaces: Vec<_> = options.namespaces().map(str::to_owned).map(Some).collect();
     if namespaces.is_empty() {

@@ -25,7 +25,12 @@ impl Nodes {
             .no_proxy()
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { http })
+        Ok(Self::through(http))
+    }
+
+    /// By a client that knows the way.
+    pub fn through(http: reqwest::Client) -> Self {
+        Self { http }
     }
 
     /// What a node says of itself.

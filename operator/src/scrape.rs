@@ -113,18 +113,22 @@ impl Scraper {
             if stop.run_until_cancelled(ticks.tick()).await.is_none() {
                 return;
             }
-            let asked = self.due(tick);
-            let answers = stream::iter(asked).map(async |(id, uid, address, key)| {
-                let report = self.nodes.report(&address, &key).await;
-                if let Err(error) = &report {
-                    tracing::debug!(namespace = id.0, cluster = id.1, address, %error, "no report");
-                }
-                (id, uid, report.ok())
-            });
-            let answers = answers.buffer_unordered(CONCURRENCY).collect::<Vec<_>>();
-            let Some(answers) = stop.run_until_cancelled(answers).await else { return };
-            self.take(answers);
+            if stop.run_until_cancelled(self.look(tick)).await.is_none() {
+                return;
+            }
         }
+    }
+
+    /// Asks whoever is due at this tick.
+    pub(crate) async fn look(&self, tick: u64) {
+        let answers = stream::iter(self.due(tick)).map(async |(id, uid, address, key)| {
+            let report = self.nodes.report(&address, &key).await;
+            if let Err(error) = &report {
+                tracing::debug!(namespace = id.0, cluster = id.1, address, %error, "no report");
+            }
+            (id, uid, report.ok())
+        });
+        self.take(answers.buffer_unordered(CONCURRENCY).collect().await);
     }
 
     fn due(&self, tick: u64) -> Vec<(ClusterId, String, String, AdminKey)> {

@@ -101,7 +101,7 @@ fn lack(what: &str, pods: Vec<&str>) -> String {
 }
 
 /// Pods that run and have not said that `is` holds. One that does not run reads the keys when it begins.
-fn without<'a>(observed: &'a Observed, is: impl Fn(&KeyIds) -> bool) -> Option<Vec<&'a str>> {
+fn without(observed: &Observed, is: impl Fn(&KeyIds) -> bool) -> Option<Vec<&str>> {
     let runs = |pod: &&PodFacts| pod.component == "gateway" && pod.running_since.is_some();
     let said = |pod: &PodFacts| pod.report.as_ref().is_some_and(|report| is(&report.key_ids));
     let pods = observed.pods.iter().filter(runs).filter(|pod| !said(pod));
