@@ -58,6 +58,7 @@ pub struct Change {
 
 /// What pods carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Sessions {
     /// Open sessions.
     pub active: i32,
@@ -71,6 +72,10 @@ pub struct Sessions {
     pub resets: i32,
     /// Answers that ended INTERRUPTED since the boots of these pods, to the unit.
     pub interruptions: i32,
+    /// Appends that the log refused because another text stands there, since the boots of these pods, to the
+    /// unit. Anything but 0 is a fault.
+    #[serde(default)]
+    pub index_conflicts: i32,
 }
 
 /// An exchange of keys.

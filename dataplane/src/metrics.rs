@@ -105,6 +105,7 @@ pub struct Metrics {
     by_sse: Delivered,
     recoveries: Family<BySource, Counter>,
     resets: Family<ByReset, Counter>,
+    index_conflicts: Counter,
     takeovers: Family<ByMode, Counter>,
     auth_attempts: Family<ByAuth, Counter>,
     key_set_reads: Family<ByOutcome, Counter>,
@@ -157,6 +158,7 @@ impl Default for Metrics {
             appended_bytes: Counter::default(),
             recoveries: zeroed(|status| BySource::of(status, None)),
             resets: zeroed(ByReset::of),
+            index_conflicts: Counter::default(),
             takeovers: zeroed(ByMode::of),
             auth_attempts: zeroed(ByAuth::of),
             key_set_reads: zeroed(ByOutcome::of),
@@ -234,6 +236,7 @@ impl Metrics {
         Harm {
             resets: resets.sum(),
             interruptions: self.streams_sealed.get(&interrupted).map_or(0, |counter| counter.get()),
+            index_conflicts: self.index_conflicts.get(),
         }
     }
 
@@ -279,6 +282,11 @@ impl Metrics {
         if let Some(gap) = gap {
             self.append_gap.observe(millis(gap));
         }
+    }
+
+    /// The log does not end where the text of its owner does.
+    pub fn index_conflict(&self) {
+        self.index_conflicts.inc();
     }
 
     /// This node claimed a stream.

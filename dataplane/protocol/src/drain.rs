@@ -125,4 +125,7 @@ pub struct Harm {
     /// Answers that ended INTERRUPTED.
     #[serde(default)]
     pub interruptions: u64,
+    /// Appends of an owner that the log refused, because it does not end where the owner's text does.
+    #[serde(default)]
+    pub index_conflicts: u64,
 }

@@ -206,6 +206,11 @@ catalog! {
             "`rolled_back`: the store lost acknowledged chunks; look at its persistence and \
              fail-over. `restarted`: takeovers under policy restart.",
         ).by(ByReset::LABELS);
+        INDEX_CONFLICTS = counter(
+            "index_conflicts", "Appends of an owner that the log refused: it ends elsewhere",
+            "Two wrote one answer under one epoch, or the store went back. Never expected: the answer \
+             ends as INTERNAL. The log of the node names the stream.",
+        );
         TAKEOVERS = counter(
             "takeovers", "Streams claimed from other nodes, by what became of the text",
             "Without a drain or a crash: owners that lose their lease. `fail`: answers ended as \

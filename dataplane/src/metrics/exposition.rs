@@ -61,6 +61,7 @@ impl Metrics {
         r.put(&catalog::DELIVERED_BYTES, self.delivered_bytes.clone());
         r.put(&catalog::RECOVERIES, self.recoveries.clone());
         r.put(&catalog::RESETS, self.resets.clone());
+        r.put(&catalog::INDEX_CONFLICTS, self.index_conflicts.clone());
         r.put(&catalog::TAKEOVERS, self.takeovers.clone());
         r.put(&catalog::REPAIRED, self.streams_repaired.clone());
     }

@@ -313,9 +313,17 @@ impl Producer {
             Ok(_) => Step::Continue,
             Err(LogError::Fenced { epoch }) => self.fenced(epoch),
             Err(error) => {
-                tracing::error!(parent: &self.watched.log, %error, "append refused");
+                self.conflicts(&error);
                 Step::End(Outcome::Failed(ErrorCode::Internal))
             }
+        }
+    }
+
+    /// The log does not take what its owner writes.
+    fn conflicts(&self, error: &LogError) {
+        tracing::error!(parent: &self.watched.log, %error, "append refused");
+        if matches!(error, LogError::Gap { .. }) {
+            self.node.metrics.index_conflict();
         }
     }
 
@@ -452,7 +460,7 @@ impl Producer {
                     Ok(_) => {}
                     Err(LogError::Fenced { .. } | LogError::Sealed) => return false,
                     Err(error) => {
-                        tracing::error!(parent: &self.watched.log, %error, "text lost");
+                        self.conflicts(&error);
                         return true;
                     }
                 }

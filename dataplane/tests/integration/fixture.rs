@@ -146,6 +146,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// Somebody else who takes himself for the owner of a stream of one chunk.
+    pub(crate) fn beside(node: &Arc<Node>, message: MessageId, first: &Chunk) -> Self {
+        let digest = Digest::EMPTY.with(first);
+        Self { node: node.clone(), message, epoch: Epoch(1), tail: Index(1), digest }
+    }
+
     pub(crate) async fn append(&mut self, texts: &[&str]) {
         let chunks: Vec<_> = texts.iter().map(|text| Chunk::new(ChunkType::Text, text)).collect();
         let at = self.node.clock.wall();

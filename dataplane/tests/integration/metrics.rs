@@ -2,7 +2,7 @@
 //! with anything of a user; and the document that describes them.
 
 use crate::api::Caller;
-use crate::fixture::{Fixture, PATIENCE};
+use crate::fixture::{Fixture, PATIENCE, Writer};
 use crate::playground::eventually;
 use dataplane::metrics::catalog::{Description, GROUPS, Kind};
 use dataplane::metrics::document::document;
@@ -250,4 +250,29 @@ fn the_document_is_what_the_catalog_says() {
         written == fresh,
         "docs/metrics.md is not fresh; run\n  UPDATE_DOCS=1 cargo test --workspace --test integration metrics"
     );
+}
+
+#[tokio::test]
+async fn another_writer_of_an_owners_text_is_counted_and_ends_the_answer() {
+    let fixture = Fixture::start().await;
+    let mut socket = fixture.v1().await;
+    let content = "[sim tokens=2 rate=2 ttft=0]";
+    socket.say(json!({"type": "CHAT_REQUEST", "requestId": "r", "content": content})).await;
+    let (mut message, mut first) = (None, None);
+    while first.is_none() {
+        match socket.frame().await {
+            ServerFrame::Accepted(body) => message = Some(body.message_id),
+            ServerFrame::Chunk(body) => first = Some(body.chunk),
+            ServerFrame::Chunks(body) => first = body.chunks.first().cloned(),
+            _ => {}
+        }
+    }
+    let first = first.unwrap();
+    let first = protocol::Chunk::new(first.kind, &first.content);
+    Writer::beside(&fixture.node, message.unwrap(), &first).append(&["not the owner's"]).await;
+    socket.until_end().await;
+    assert_eq!(fixture.node.metrics.harm().index_conflicts, 1);
+    let exposition = Exposition::scrape(&fixture).await;
+    let family = &exposition.0["chatcluster_index_conflicts"];
+    assert!((family.samples[0].value - 1.0).abs() < f64::EPSILON, "{family:?}");
 }

@@ -137,6 +137,7 @@ fn sessions(pass: &Pass<'_>) -> Option<Sessions> {
         unknown: count(pods.len() - reports.len()),
         resets: total(reports.iter().map(|one| one.harm.resets)),
         interruptions: total(reports.iter().map(|one| one.harm.interruptions)),
+        index_conflicts: total(reports.iter().map(|one| one.harm.index_conflicts)),
     })
 }
 
