@@ -103,6 +103,23 @@ case_the_number_of_pods_follows_the_load() {
   local code=0; until_ 60 "four pods for 200 sessions" eval '[ "$(k get chat demo -o "jsonpath={.status.gateway.desired} {.status.gateway.ready}")" = "4 4" ]' || code=1
   judge || code=1; return $code
 }
+case_a_horizontal_pod_autoscaler_says_how_many() {
+  [ "$provider" = local ] || { echo "brings a metrics API of its own: E2E_CLUSTER=local"; return 77; }
+  demo && ready || return 1
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=metrics -keyout "$work/metrics.key" -out "$work/metrics.crt" 2>/dev/null || return 1
+  echo 200Mi >"$work/usage"
+  # Beside the API server, and not of a function: its number is the program's own.
+  nsenter --net="/run/netns/$(netns 1)" python3 "$here/metrics_api.py" "$work/metrics.crt" "$work/metrics.key" "$work/usage" >/dev/null 2>&1 &
+  local code=0 server=$!
+  sed "s/{name: demo}/{name: demo, namespace: $ns}/" "$here/autoscaler.yaml" | kubectl apply -f - >/dev/null || code=1
+  until_ 60 "three pods for 200Mi each" eval '[ "$(k get chat demo -o "jsonpath={.spec.gateway.replicas} {.status.gateway.ready}")" = "3 3" ]' || { k describe hpa demo | tail -12; code=1; }
+  echo 10Mi >"$work/usage"
+  until_ 60 "two pods for 10Mi each" eval '[ "$(k get chat demo -o "jsonpath={.spec.gateway.replicas} {.status.gateway.replicas}")" = "2 2" ]' && rests 60 || code=1
+  k get events -o 'jsonpath={.items[*].reason}' | grep -q DrainCompleted || { fail "the pod was not drained"; code=1; }
+  is "$(k get chat demo -o json --show-managed-fields | jq '[.metadata.managedFields[] | select(.manager == "chatcluster-operator") | .fieldsV1 | has("f:spec")] | any')" false "whether the operator owns a field of the spec" || code=1
+  kubectl delete apiservice v1beta1.metrics.k8s.io >/dev/null; kubectl -n kube-system delete service metrics >/dev/null
+  kill "$server"; wait "$server" 2>/dev/null; return $code
+}
 case_faults_under_load() {
   [ "$provider" = local ] || { echo "breaks machines: E2E_CLUSTER=local"; return 77; }
   fleet '{"gateway":{"limits":{"sessionsPerPod":220}}}' && ready 60 || return 1

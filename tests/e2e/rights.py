@@ -9,7 +9,6 @@ import json, subprocess, sys
 # Verb and resource, and why it is there although no run shows it.
 EXCEPTIONS = {
     ("patch", "events"): "an event that is repeated is counted, which a run may not see",
-    ("patch", "secrets"): "fills a key that somebody took out",
     ("get", "configmaps"): "named by their contents: only a later version asks for one by name",
     ("get", "replicasets"): "the same",
     ("create", "leases"): "only the first replica of all makes it",

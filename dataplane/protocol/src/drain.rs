@@ -117,15 +117,12 @@ pub struct KeyIds {
 /// Counts since a node's boot.
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Harm {
     /// RESETs: somebody was told that what they had seen is not the answer.
-    #[serde(default)]
     pub resets: u64,
     /// Answers that ended INTERRUPTED.
-    #[serde(default)]
     pub interruptions: u64,
     /// Appends of an owner that the log refused, because it does not end where the owner's text does.
-    #[serde(default)]
     pub index_conflicts: u64,
 }

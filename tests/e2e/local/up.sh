@@ -26,7 +26,8 @@ start 1 apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 --a
   --audit-policy-file="$S/audit.yaml" --audit-log-path="$S/log/audit.log"
 wait_for "the API server" 90 kc get --raw /readyz
 start 1 controller-manager "$BIN/kube-controller-manager" --kubeconfig="$P/kube-controller-manager.conf" --authentication-kubeconfig="$P/kube-controller-manager.conf" --authorization-kubeconfig="$P/kube-controller-manager.conf" \
-  --cluster-cidr="$net.64.0/18" --allocate-node-cidrs=false --root-ca-file="$P/ca.crt" --service-account-private-key-file="$P/sa.key" --use-service-account-credentials=true --cluster-signing-cert-file="$P/ca.crt" --cluster-signing-key-file="$P/ca.key" --leader-elect=false
+  --cluster-cidr="$net.64.0/18" --allocate-node-cidrs=false --root-ca-file="$P/ca.crt" --service-account-private-key-file="$P/sa.key" --use-service-account-credentials=true --cluster-signing-cert-file="$P/ca.crt" --cluster-signing-key-file="$P/ca.key" --leader-elect=false \
+  --horizontal-pod-autoscaler-sync-period=2s
 start 1 scheduler "$BIN/kube-scheduler" --kubeconfig="$P/kube-scheduler.conf" --authentication-kubeconfig="$P/kube-scheduler.conf" --authorization-kubeconfig="$P/kube-scheduler.conf" --leader-elect=false
 say "nodes"
 for i in $(seq $NODES); do "$here/node.sh" "$i"; done
