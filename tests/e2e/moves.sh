@@ -158,10 +158,13 @@ case_running_pods_take_up_limits_and_keys() {
   is "$(pods)" "$before" "the pods" && ready 15
 }
 case_keys_are_exchanged_while_every_pod_runs() {
+  local chat="${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-chat"
   demo && ready || return 1
   local before first id; before=$(pods); first=$(reports .keyIds.resume)
-  k patch chat demo --type=merge -p '{"spec":{"operation":{"rotateKeys":"one"}}}' >/dev/null
+  "$chat" -n "$ns" rotate-keys demo >/dev/null || return 1
   until_ 20 "Published" eval '[ "$(k get chat demo -o jsonpath={.status.keyRotation.step})" = Published ]' || return 1
+  "$chat" -n "$ns" rotate-keys demo >/dev/null 2>&1 && { fail "a second exchange beside the first"; return 1; }
+  "$chat" -n "$ns" status demo | grep -q "^keys: Published, waits for pods to have the new keys: demo-" || { fail "$("$chat" -n "$ns" status demo 2>&1)"; return 1; }
   id=$(k get secret demo-keys -o 'jsonpath={.data.resume-previous}' | base64 -d | sha256sum | cut -c1-10)
   # Kubelets take a change of a Secret up within a minute or two; a changed annotation has them look at once.
   poked() { k annotate pods -l chatcluster.dev/component=gateway "poked=$(date +%s)" --overwrite >/dev/null; eval "$1"; }

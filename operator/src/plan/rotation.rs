@@ -17,6 +17,9 @@ pub const ROTATED: [&str; 2] = ["admin", "resume"];
 /// A resume token lives ten minutes, and clocks of two machines may differ.
 const OLD_KEYS_LIVE: SignedDuration = SignedDuration::from_mins(15);
 
+/// Pods that are named where many are waited for.
+const NAMED: usize = 5;
+
 /// What the second key of a kind is called, which is accepted and does not sign.
 pub fn previous(key: &str) -> String {
     format!("{key}-previous")
@@ -27,12 +30,19 @@ impl Plan {
     pub(super) fn rotate(&mut self, keys: &Keys, observed: &Observed, now: Timestamp) {
         let there = observed.secrets.get(&keys.name).filter(|secret| secret.ours);
         let Some(secret) = there else { return };
-        let fill = |key: &str| secret.keys.get(key).copied().unwrap_or(0) == 0;
-        if ROTATED.iter().any(|key| fill(key)) {
+        let lacks = |key: &str| secret.keys.get(key).is_none_or(|length| *length == 0);
+        if ROTATED.iter().any(|key| lacks(key)) {
             return;
         }
+        // A hand took second keys out: there is nothing to swap, or nothing to wait for.
+        let torn = ROTATED.iter().any(|key| lacks(&previous(key)));
         match secret.step {
             None => self.begin(keys, secret),
+            Some(Step::Published) if torn => {
+                let asked = secret.rotation.clone().unwrap_or_default();
+                self.exchange(keys, secret, Exchange::Publish { asked });
+            }
+            Some(Step::Swapped) if torn => self.exchange(keys, secret, Exchange::Retire),
             Some(step) => self.go_on(keys, secret, step, observed, now),
         }
     }
@@ -97,7 +107,10 @@ impl Plan {
 }
 
 fn lack(what: &str, pods: Vec<&str>) -> String {
-    format!("pods to {what} the new keys: {}", pods.join(", "))
+    let more = pods.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let named: Vec<_> = pods.into_iter().take(NAMED).collect();
+    format!("pods to {what} the new keys: {}{more}", named.join(", "))
 }
 
 /// Pods that run and have not said that `is` holds. One that does not run reads the keys when it begins.
@@ -116,7 +129,7 @@ fn has(ids: &KeyIds, secret: &SecretFacts, is: fn(&[String], &str, &str) -> bool
         let id = |key: &str| secret.ids.get(key).map(String::as_str);
         match (id(key), id(&previous(key))) {
             (Some(first), Some(second)) => is(of_node, first, second),
-            // A hand took one of them out: no node can have both.
+            // It cannot be read as text: no node can have it.
             _ => false,
         }
     })

@@ -114,6 +114,19 @@ pub(super) async fn pause(
     Ok(())
 }
 
+/// `operation.rotateKeys`, named by the time.
+pub(super) async fn rotate(client: &Client, namespace: &str, fleet: &Fleet) -> Result<()> {
+    let status = fleet.cluster.status.as_ref();
+    if let Some(running) = status.and_then(|status| status.key_rotation.as_ref()) {
+        bail!("an exchange is under way ({:?}), it waits for {}", running.step, running.waits_for);
+    }
+    let asked = operator::clock::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let patch = json!({"spec": {"operation": {"rotateKeys": asked}}});
+    let clusters = Api::<ChatCluster>::namespaced(client.clone(), namespace);
+    clusters.patch(&fleet.name, &parameters(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
 /// Notes the revision that comes as failed: the operator goes back to the one before.
 pub(super) async fn abort(client: &Client, namespace: &str, fleet: &Fleet) -> Result<String> {
     let revision = fleet.cluster.status.as_ref().and_then(|status| status.revision.clone());

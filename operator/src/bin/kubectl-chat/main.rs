@@ -20,6 +20,7 @@ Examples:
   kubectl chat drain demo demo-1a2b-x7x7x      another pod takes its place; its sessions move without a gap
   kubectl chat rollout pause demo              nothing moves until: kubectl chat rollout resume demo
   kubectl chat rollout abort demo              back to the revision that serves
+  kubectl chat rotate-keys demo                new keys for resume tokens and the admin port, while every pod runs
 
 Exit codes: 0 fine, 1 it failed or (plan) something would have to wait, 2 the command line is wrong.";
 
@@ -58,6 +59,8 @@ enum Command {
         /// The pod
         pod: String,
     },
+    /// Exchange the keys of resume tokens and of the admin port, while every pod runs
+    RotateKeys(Name),
     /// Hold a rollout, let it go on, or go back
     #[command(subcommand)]
     Rollout(Rollout),
@@ -131,6 +134,11 @@ async fn run(cli: Cli) -> Result<(String, ExitCode)> {
             }
             fleet::drain(&client, &namespace, &pod).await?;
             format!("pod/{pod} drains; see: kubectl chat status {}\n", fleet.name)
+        }
+        Command::RotateKeys(name) => {
+            let fleet = at(name).await?;
+            fleet::rotate(&client, &namespace, &fleet).await?;
+            format!("keys are exchanged; see: kubectl chat status {}\n", fleet.name)
         }
         Command::Rollout(Rollout::Pause(Name { name })) => {
             fleet::pause(&client, &namespace, &name, true).await?;

@@ -288,3 +288,22 @@ fn what_an_exchange_waits_for_is_said() {
     let said = world.plan().key_rotation.unwrap();
     assert!(said.waits_for.contains("1970-01-12T14:01:40Z"), "{}", said.waits_for);
 }
+
+#[test]
+fn second_keys_that_a_hand_took_out_are_made_again_or_not_waited_for() {
+    let mut world = World::new(4);
+    world.asked = Some("a".to_owned());
+    world.carry_out(&Exchange::Publish { asked: "a".to_owned() });
+    let torn = |world: &mut World| {
+        world.values.remove("resume-previous");
+        world.noted();
+        let plan = world.plan();
+        let Some(Action::Exchange { exchange, .. }) = plan.actions().first() else {
+            panic!("{plan:?}")
+        };
+        exchange.clone()
+    };
+    assert_eq!(torn(&mut world), Exchange::Publish { asked: "a".to_owned() });
+    world.secret.step = Some(Step::Swapped);
+    assert_eq!(torn(&mut world), Exchange::Retire);
+}
