@@ -113,9 +113,13 @@ fn lack(what: &str, pods: Vec<&str>) -> String {
     format!("pods to {what} the new keys: {}{more}", named.join(", "))
 }
 
-/// Pods that run and have not said that `is` holds. One that does not run reads the keys when it begins.
+/// Pods that have not said that `is` holds, of those that run or are about to: keys are mounted before an
+/// image is pulled. One that cannot start reads them when it can.
 fn without(observed: &Observed, is: impl Fn(&KeyIds) -> bool) -> Option<Vec<&str>> {
-    let runs = |pod: &&PodFacts| pod.component == "gateway" && pod.running_since.is_some();
+    let runs = |pod: &&PodFacts| {
+        let begins = pod.trouble.is_none() && !pod.terminating();
+        pod.component == "gateway" && (pod.running_since.is_some() || begins)
+    };
     let said = |pod: &PodFacts| pod.report.as_ref().is_some_and(|report| is(&report.key_ids));
     let pods = observed.pods.iter().filter(runs).filter(|pod| !said(pod));
     let names: Vec<_> = pods.map(|pod| pod.name.as_str()).collect();

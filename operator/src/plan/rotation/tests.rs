@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Seconds that a kubelet may need for a change of a Secret; one that is cut off needs longer than others.
 const LATE: i64 = 600;
+/// Seconds from the mount of a pod's keys to its process: an image is pulled.
+const BOOT: i64 = 300;
 /// Seconds between two looks at this world.
 const STEP: i64 = 5;
 /// Steps that a report may be old.
@@ -27,6 +29,8 @@ struct Node {
     name: String,
     has: Values,
     due: Option<(i64, Values)>,
+    /// When its container begins; its keys are mounted before.
+    begins: i64,
     said: Vec<Values>,
 }
 
@@ -99,7 +103,8 @@ impl World {
     fn start(&mut self) {
         self.made += 1;
         let (name, has) = (format!("p-{}", self.made), self.values.clone());
-        self.nodes.push(Node { name, has, due: None, said: Vec::new() });
+        let begins = self.seconds + self.random.random_range(0..BOOT);
+        self.nodes.push(Node { name, has, due: None, begins, said: Vec::new() });
     }
 
     fn observed(&mut self) -> Observed {
@@ -112,7 +117,7 @@ impl World {
                 name: node.name.clone(),
                 component: "gateway".to_owned(),
                 pool: "active".to_owned(),
-                running_since: Some(self.now()),
+                running_since: (node.begins <= self.seconds).then(|| self.now()),
                 report: said
                     .map(|has| DrainReport { key_ids: key_ids(node, has), ..self.silent.clone() }),
                 ..PodFacts::default()
@@ -184,14 +189,18 @@ impl World {
             if let Some((at, has)) = node.due.take() {
                 if at <= self.seconds { node.has = has } else { node.due = Some((at, has)) }
             }
+            if node.begins > self.seconds {
+                continue;
+            }
             node.said.insert(0, node.has.clone());
             node.said.truncate(OLD);
             self.signed.extend(ROTATED.map(|key| (self.seconds, key, node.has[key].clone())));
         }
-        self.signed.sort_by(|a, b| b.cmp(a));
+        // Of each key the latest.
+        self.signed.sort_by(|a, b| (a.1, &a.2, b.0).cmp(&(b.1, &b.2, a.0)));
         self.signed.dedup_by(|a, b| (a.1, &a.2) == (b.1, &b.2));
         self.signed.retain(|(at, _, _)| at + LIFE > self.seconds);
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| node.begins <= self.seconds) {
             for (at, key, signed) in &self.signed {
                 if !node.key(&node.has, key).contains(&signed) {
                     let (now, name) = (self.seconds, &node.name);
@@ -216,7 +225,7 @@ fn key_ids(node: &Node, has: &Values) -> KeyIds {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// However late pods take a change up, and however old what the operator knows is: no pod refuses what
     /// another one signed, and each exchange comes to its end.
