@@ -339,7 +339,8 @@ async fn sigterm_hands_a_live_answer_to_another_process_over_redis() {
     let mut first = Setup::new(&file("first")).run();
     let second = Setup::new(&file("second")).run();
     eventually(async || first.ready().await == 200 && second.ready().await == 200).await;
-    let content = "[sim tokens=200 rate=50 seed=4]";
+    // Long enough for a second one that a busy machine has kept from the store for a moment.
+    let content = "[sim tokens=400 rate=50 seed=4]";
     let mut socket = first.call().welcomed().await;
     socket.say(json!({"type": "CHAT_REQUEST", "content": content})).await;
     let message = loop {
@@ -354,7 +355,7 @@ async fn sigterm_hands_a_live_answer_to_another_process_over_redis() {
     elsewhere.reconnect(message, -1).await;
     let frames = elsewhere.until_end().await;
     let directive = Directive::parse(content).unwrap();
-    let whole = (0..200).map(|at| directive.chunk(Index(at), Epoch(1)).content.to_string());
+    let whole = (0..400).map(|at| directive.chunk(Index(at), Epoch(1)).content.to_string());
     assert_eq!(texts(&frames, 0), whole.collect::<Vec<_>>());
     let moved = frames.iter().any(|frame| matches!(frame, ServerFrame::Takeover(_)));
     assert!(moved || first.child.try_wait().unwrap().is_some(), "it was handed over");
