@@ -312,19 +312,17 @@ impl Producer {
             Ok(Appended { cancel: true }) => Step::End(Outcome::Cancelled),
             Ok(_) => Step::Continue,
             Err(LogError::Fenced { epoch }) => self.fenced(epoch),
-            Err(error) => {
-                self.conflicts(&error);
-                Step::End(Outcome::Failed(ErrorCode::Internal))
-            }
+            Err(error) => self.conflicts(&error),
         }
     }
 
     /// The log does not take what its owner writes.
-    fn conflicts(&self, error: &LogError) {
+    fn conflicts(&self, error: &LogError) -> Step {
         tracing::error!(parent: &self.watched.log, %error, "append refused");
         if matches!(error, LogError::Gap { .. }) {
             self.node.metrics.index_conflict();
         }
+        Step::End(Outcome::Failed(ErrorCode::Internal))
     }
 
     fn fenced(&self, epoch: Epoch) -> Step {
