@@ -200,6 +200,13 @@ case_a_drain_is_refused_by_epoch_and_without_the_key() {
   address=http://$(k get pod "$pod" -o 'jsonpath={.status.podIP}'):8081/admin/drain
   said() { curl -s --noproxy '*' -o /dev/null -w '%{http_code}' "$@" -H 'content-type: application/json' "$address"; }
   is "$(said -X POST -d '{"epoch":9}')" 401 "a drain by somebody without the key" || return 1
+  if [ "$provider" = local ]; then # from the network of a pod that is nobody's
+    k run stranger --image="$(k get statefulset demo-redis -o 'jsonpath={.spec.template.spec.containers[0].image}')" >/dev/null
+    k wait --for=condition=Ready pod/stranger --timeout=30s >/dev/null || return 1
+    local uid pid; uid=$(k get pod stranger -o 'jsonpath={.metadata.uid}'); pid=$(grep -lE "pod(${uid}|${uid//-/_})" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | head -1)
+    [ -n "$pid" ] || { fail "no process of the stranger"; return 1; }
+    is "$(nsenter -t "$pid" -n curl -s --noproxy '*' -o /dev/null -w '%{http_code}' -X POST -d '{"epoch":9}' -H 'content-type: application/json' "$address")" 401 "a drain by a foreign pod" || return 1
+  fi
   is "$(said -X POST -d '{"epoch":9}' -H 'authorization: Bearer wrong')" 401 "a drain with a wrong key" || return 1
   is "$(said -X POST -d '{"epoch":5,"deadlineMs":60000}' -H "authorization: Bearer $key")" 202 "a drain" || return 1
   is "$(said -X POST -d '{"epoch":4}' -H "authorization: Bearer $key")" 409 "the drain of an operator of before" || return 1

@@ -39,7 +39,8 @@ impl Desired {
     }
 }
 
-/// A Secret whose contents the operator makes once, and never reads into a log, a status or an object.
+/// A Secret whose contents the operator makes, exchanges when it is asked to, and never reads into a log, a
+/// status or an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keys {
     /// The Secret.

@@ -61,7 +61,7 @@ fn account(cluster: &ValidatedCluster) -> Desired {
     Desired::new(Kind::ServiceAccount, &cluster.name, metadata, body)
 }
 
-/// What is generated once and stays: other nodes and old tokens depend on it.
+/// What is generated and stays: other nodes and old tokens depend on it.
 fn keys(cluster: &ValidatedCluster) -> Keys {
     let mut wanted = vec!["admin", "jwt", "resume"];
     if cluster.spec.redis.embedded.is_some() {

@@ -1,5 +1,5 @@
 //! Secrets as a pass sees them: what is there, and for the operator's own keys their ids and how far an
-//! exchange of them is. No value leaves this file.
+//! exchange of them is. No value is kept.
 
 use crate::build::MANAGED_BY;
 use crds::names;

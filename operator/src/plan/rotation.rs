@@ -16,7 +16,6 @@ use protocol::drain::KeyIds;
 pub const ROTATED: [&str; 2] = ["admin", "resume"];
 /// A resume token lives ten minutes, and clocks of two machines may differ.
 const OLD_KEYS_LIVE: SignedDuration = SignedDuration::from_mins(15);
-
 /// Pods that are named where many are waited for.
 const NAMED: usize = 5;
 
